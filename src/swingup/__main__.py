@@ -1,0 +1,3 @@
+from swingup.cli import main
+
+main()

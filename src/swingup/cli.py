@@ -1,0 +1,246 @@
+"""The command line. `tyro` derives the flags from `Config`; what is here is precedence, other libraries' spellings and one-line errors."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from swingup.config import FIELDS, Config, base, check, flag, nearest, pick
+from swingup.errors import Diverged, EnvFault, InputError
+
+USAGE = """swingup: continuous-control policies with DDPG, in JAX
+
+  swingup train ENV      train a policy          swingup train Pendulum-v1
+  swingup eval RUN       evaluate a run          swingup eval runs/... --episodes 100
+  swingup presets        list named settings     swingup presets pendulum
+
+  swingup COMMAND --help shows the flags of a command.
+"""
+
+# The spellings of CleanRL and of RL Zoo, where they differ from ours.
+ALIASES: dict[str, tuple[str, ...]] = {
+    "--env-id": ("--env",),
+    "--total-timesteps": ("--steps",),
+    "--n-timesteps": ("--steps",),
+    "--num-envs": ("--envs",),
+    "--n-envs": ("--envs",),
+    "--learning-starts": ("--warmup",),
+    "--learning-rate": ("--actor-lr", "--critic-lr"),
+    "--policy-lr": ("--actor-lr",),
+    "--q-lr": ("--critic-lr",),
+    "--buffer-size": ("--capacity",),
+    "--batch-size": ("--batch",),
+    "--exploration-noise": ("--sigma",),
+    "--net-arch": ("--hidden",),
+    "--gradient-steps": ("--updates",),
+    "--eval-freq": ("--eval-every",),
+    "--n-eval-episodes": ("--eval-episodes",),
+    "--conf-file": ("--config",),
+}
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command; returns the exit code: 0 done, 1 the run failed on the way, 2 wrong input, 130 interrupted."""
+    try:
+        return dispatch(list(argv))
+    except InputError as error:
+        print(f"swingup: {error}", file=sys.stderr)
+        return 2
+    except (EnvFault, Diverged) as error:
+        print(f"swingup: {'; '.join([str(error), *getattr(error, '__notes__', [])])}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("swingup: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+def dispatch(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(USAGE, end="")
+        return 0
+    if argv[0] == "--version":
+        from swingup import __version__
+
+        print(f"swingup {__version__}")
+        return 0
+    if argv[0] not in COMMANDS:
+        raise InputError(f"{argv[0]}: no such command{nearest(argv[0], COMMANDS) or '; see swingup --help'}")
+    return COMMANDS[argv[0]](argv[1:])
+
+
+def parse(kind: Any, command: str, argv: list[str], known: Sequence[str], **options: Any) -> Any:
+    """`argv` as the dataclass `kind`, by tyro; every mistake is one InputError line."""
+    for token in argv:
+        name = token.split("=")[0]
+        if name.startswith("--") and name not in (*known, "--help"):
+            raise InputError(f"{command} {name}: no such flag{nearest(name, known) or f'; see swingup {command} --help'}")
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(
+                kind,
+                prog=f"swingup {command}",
+                args=argv,
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+                **options,
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        text = " ".join(re.sub(r"[╭╮╰╯│─]|\x1b\[[0-9;]*m", " ", errors.getvalue()).split())
+        text = re.sub(r"For full helptext.*|^Parsing error ", "", text).strip().rstrip(".:")
+        raise InputError(f"{command}: {text}; see swingup {command} --help") from None
+
+
+def translate(argv: list[str]) -> list[str]:
+    """The same arguments in our spelling: `--flag=value` split, underscores to hyphens, aliases replaced, `--env X` in front."""
+    out: list[str] = []
+    queue = [part for a in argv for part in (a.split("=", 1) if a.startswith("--") and "=" in a else [a])]
+    env: list[str] = []
+    while queue:
+        word = queue.pop(0)
+        name = word.replace("_", "-") if word.startswith("--") else word
+        names = ALIASES.get(name, (name,))
+        values = []
+        while queue and (not queue[0].startswith("-") or is_number(queue[0])) and name.startswith("--"):
+            values.append(queue.pop(0))
+            if name not in ("--hidden", "--net-arch"):
+                break
+        if names == ("--env",):
+            env += values
+        elif name in SWITCHES:
+            out += [name]
+            queue[:0] = values
+        else:
+            out += [x for n in names for x in (n, *values)]
+    return env + out
+
+
+SWITCHES = ("--quiet", "--json", "--best", "--help")
+
+
+def is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a policy and evaluate it. Precedence: defaults < preset < --config FILE < flags."""
+
+    settings: Config
+    config: Path | None = None
+    """A TOML file of settings, one a line: gamma = 0.98."""
+    run_dir: Path | None = None
+    """A new folder for the run; by default one under runs/."""
+    quiet: bool = False
+    """No progress: only the closing line."""
+    json: bool = False
+    """The closing evaluation as one JSON line on stdout, nothing else."""
+
+
+def train(argv: list[str]) -> int:
+    """swingup train ENV"""
+    command = shlex.join(["swingup", "train", *argv])
+    argv = translate(argv)
+
+    def read(default: Config) -> Train:
+        known = [*map(flag, FIELDS), "--config", "--run-dir", "--quiet", "--json"]
+        return parse(Train, "train", argv, known, default=Train(default))
+
+    # Twice: what the flags say of environment, preset and file decides the defaults of all the others.
+    first = read(Config())
+    wanted = read(base(first.settings.env, first.settings.preset, first.config))
+    if not wanted.settings.env:
+        raise InputError("train: which environment? For example: swingup train Pendulum-v1")
+    config = check(replace(wanted.settings, preset=pick(wanted.settings.preset, wanted.settings.env).name))
+    from swingup.run import closing
+    from swingup.training import run_training
+
+    run = run_training(config, config.env, wanted.run_dir, wanted.quiet or wanted.json, command)
+    if not run.result:
+        print(f"swingup: interrupted; the policy is in {run.folder}", file=sys.stderr)
+        return 130
+    print(json.dumps(run.result) if wanted.json else closing(run.result, config.env))
+    return 0
+
+
+@dataclass(frozen=True)
+class Eval:
+    """Play greedy episodes with a run's policy on fresh environments."""
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """The run's folder."""
+    episodes: int = 100
+    """How many episodes."""
+    seed: int | None = None
+    """Seed of the episodes; by default the run's, which gives the episodes of its closing line."""
+    best: bool = False
+    """The policy of the best evaluation while training, instead of the last one."""
+    json: bool = False
+    """One JSON line on stdout."""
+
+
+def evaluate(argv: list[str]) -> int:
+    """swingup eval RUN"""
+    wanted = parse(Eval, "eval", translate(argv), ["--episodes", "--seed", "--best", "--json"])
+    if wanted.episodes < 1:
+        raise InputError(f"--episodes {wanted.episodes}: expected a number from 1")
+    if wanted.seed is not None and not 0 <= wanted.seed < 2**32:
+        raise InputError(f"--seed {wanted.seed}: expected a number from 0 to {2**32 - 1}")
+    from swingup.run import closing, figures, load
+
+    started = time.monotonic()
+    run = load(wanted.run)
+    e = run.evaluate(wanted.episodes, wanted.seed, wanted.best)
+    result = figures(e, run.folder, time.monotonic() - started)
+    print(json.dumps(result) if wanted.json else closing(result, run.config.env))
+    return 0
+
+
+def presets(argv: list[str]) -> int:
+    """swingup presets [NAME]"""
+    from rich.console import Console
+    from rich.table import Table
+
+    from swingup.config import presets as every
+
+    console = Console()
+    if argv and argv[0] in ("-h", "--help"):
+        print("swingup presets [NAME]: the named settings, or where each number of one comes from")
+        return 0
+    if argv:
+        preset = pick(argv[0], "")
+        table = Table("setting", "value", "from", title=f"{preset.name}: {preset.about}", title_justify="left", box=None)
+        for key, value in preset.values.items():
+            table.add_row(key, str(value), preset.sources[key])
+    else:
+        table = Table("preset", "picked for", "what it is", box=None)
+        for preset in every().values():
+            table.add_row(preset.name, ", ".join(preset.envs) or "–", preset.about)
+    console.print(table)
+    return 0
+
+
+COMMANDS = {"train": train, "eval": evaluate, "presets": presets}

@@ -1,0 +1,252 @@
+"""Every setting of a run in one frozen dataclass; presets are TOML files beside this module. Needs no JAX.
+
+Precedence: the defaults here < the preset < `--config FILE` < flags. Nothing writes to a Config after it is made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
+
+import tyro
+
+from swingup.errors import InputError
+from swingup.types import Spec
+
+if TYPE_CHECKING:
+    from swingup.learn import Plan
+
+PRESETS = Path(__file__).parent / "presets"
+
+Noise = Literal["gaussian", "ou"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings of one training run."""
+
+    env: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENV")] = ""
+    """Environment: a Gymnasium id, or module:Id to import the module that registers it."""
+
+    preset: str = "auto"
+    """Named settings to start from (`swingup presets`); auto picks the one made for this environment, else ddpg."""
+
+    seed: int = 0
+    """The one number behind every random choice: same seed and settings, same bytes."""
+
+    steps: int = 100_000
+    """Environment steps to train for, summed over the environments."""
+
+    envs: int = 1
+    """Environments stepped in lockstep; every environment step is followed by `updates` gradient steps, whatever this is."""
+
+    hidden: tuple[int, ...] = (256, 256)
+    """Widths of the hidden layers of actor and critic."""
+
+    action_layer: int = 1
+    """The critic's hidden layer where the action joins: 1 as in TD3, 2 as in the DDPG paper."""
+
+    actor_lr: float = 1e-3
+    """Adam's step size for the actor."""
+
+    critic_lr: float = 1e-3
+    """Adam's step size for the critic."""
+
+    gamma: float = 0.99
+    """Discount of the next step's value."""
+
+    tau: float = 0.005
+    """How far the target networks move towards the online ones at each update."""
+
+    batch: int = 256
+    """Transitions in a minibatch."""
+
+    updates: int = 1
+    """Gradient steps for each environment step."""
+
+    capacity: int = 1_000_000
+    """Transitions that replay holds before it overwrites the oldest."""
+
+    warmup: int = 1_000
+    """Environment steps with uniformly random actions before learning starts."""
+
+    noise: Noise = "gaussian"
+    """Exploration: gaussian (independent at every step) or ou (Ornstein-Uhlenbeck, drifting)."""
+
+    sigma: float = 0.1
+    """Strength of the exploration noise, in units of half the action range."""
+
+    eval_every: int = 5_000
+    """Environment steps between greedy evaluations."""
+
+    eval_episodes: int = 10
+    """Episodes of each evaluation while training."""
+
+    final_episodes: int = 100
+    """Episodes of the evaluation that closes the run."""
+
+    threads: int = 2
+    """CPU threads of XLA; pinned, because their number decides the bits of a result."""
+
+
+# What each number must satisfy: (smallest, largest, whether the smallest itself is allowed).
+RANGES: dict[str, tuple[float, float, bool]] = {
+    "seed": (0, 2**32 - 1, True),
+    "steps": (1, 2**31 - 1, True),
+    "envs": (1, 4096, True),
+    "action_layer": (1, 64, True),
+    "actor_lr": (0, 1, False),
+    "critic_lr": (0, 1, False),
+    "gamma": (0, 1, True),
+    "tau": (0, 1, False),
+    "batch": (1, 2**20, True),
+    "updates": (1, 1024, True),
+    "capacity": (1, 2**31 - 1, True),
+    "warmup": (1, 2**31 - 1, True),
+    "sigma": (0, 10, False),
+    "eval_every": (1, 2**31 - 1, True),
+    "eval_episodes": (1, 100_000, True),
+    "final_episodes": (1, 100_000, True),
+    "threads": (1, 1024, True),
+}
+
+FIELDS = {f.name: f for f in dataclasses.fields(Config)}
+TYPES = get_type_hints(Config)
+
+
+def check(config: Config) -> Config:
+    """The same config if every value is usable, else an InputError naming the first that is not."""
+    for name, (low, high, closed) in RANGES.items():
+        value = getattr(config, name)
+        ok = math.isfinite(value) and (low <= value if closed else low < value) and value <= high
+        if not ok:
+            raise InputError(
+                f"{flag(name)} {value}: expected a number {'from' if closed else 'above'} {low:g} {'to' if closed else 'up to'} {high:g}"
+            )
+    if not config.hidden or min(config.hidden) < 1:
+        raise InputError(f"--hidden {list(config.hidden)}: expected one or more positive widths, for example --hidden 256 256")
+    if config.action_layer > len(config.hidden):
+        raise InputError(
+            f"--action-layer {config.action_layer}: there are {len(config.hidden)} hidden layers (--hidden); use 1 to {len(config.hidden)}"
+        )
+    if config.noise not in get_args(Noise):
+        raise InputError(f"--noise {config.noise}: expected {' or '.join(get_args(Noise))}")
+    if config.warmup >= config.steps:
+        raise InputError(
+            f"--warmup {config.warmup}: learning would start after the end (--steps {config.steps}); lower one or raise the other"
+        )
+    if config.capacity < config.batch:
+        raise InputError(f"--capacity {config.capacity}: smaller than a minibatch (--batch {config.batch}); raise it")
+    return config
+
+
+def flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def nearest(word: str, known: Any, many: int = 1) -> str:
+    """`; did you mean X?` for the closest of `known`, or nothing."""
+    near = difflib.get_close_matches(word, list(known), many, 0.5)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def coerce(name: str, value: Any, where: str) -> Any:
+    """A value read from TOML or JSON as its field's type, or an InputError."""
+    if name not in FIELDS:
+        raise InputError(f"{where}: there is no setting {name!r}{nearest(name, FIELDS) or '; see swingup train --help'}")
+    want = TYPES[name]
+    if want is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if name == "hidden" and isinstance(value, (list, tuple)) and all(type(v) is int for v in value):
+        return tuple(value)
+    if type(value) is (str if name == "noise" else want):
+        return value
+    kind = {"hidden": "list of whole numbers", "noise": "string"}.get(name) or {
+        int: "whole number",
+        float: "number",
+        str: "string",
+    }[want]
+    raise InputError(f"{where}: {name} = {value!r} is not a {kind}")
+
+
+def apply(config: Config, values: dict[str, Any], where: str) -> Config:
+    """`config` with the given values, each checked against its field's type."""
+    return dataclasses.replace(config, **{k: coerce(k, v, where) for k, v in values.items()})
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"--config {path}: no such file; give the path of a TOML file with settings") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(
+            f"--config {path}: cannot be read as TOML ({error}); one setting a line, for example: gamma = 0.98"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named group of settings: what it is for, the environment ids that pick it, its values and where each comes from."""
+
+    name: str
+    about: str
+    envs: tuple[str, ...]
+    values: dict[str, Any]
+    sources: dict[str, str]
+
+
+def presets() -> dict[str, Preset]:
+    """Every preset in the package, by name."""
+    found = {}
+    for path in sorted(PRESETS.glob("*.toml")):
+        t = tomllib.loads(path.read_text())
+        values = {k: v["value"] for k, v in t["settings"].items()}
+        sources = {k: v["source"] for k, v in t["settings"].items()}
+        found[path.stem] = Preset(path.stem, t["about"], tuple(t.get("envs", ())), values, sources)
+    return found
+
+
+def pick(name: str, env: str) -> Preset:
+    """The preset of that name; `auto` picks by environment id (of any module), else `ddpg`."""
+    known = presets()
+    if name == "auto":
+        return next((p for p in known.values() if env.rpartition(":")[2] in p.envs), known["ddpg"])
+    if name not in known:
+        raise InputError(f"--preset {name}: no such preset{nearest(name, known) or '; see swingup presets'}")
+    return known[name]
+
+
+def base(env: str, preset: str = "auto", file: Path | None = None) -> Config:
+    """Defaults < preset < file, before any flag."""
+    in_file = read_toml(file) if file else {}
+    env = env or in_file.get("env", "")
+    chosen = pick(in_file.get("preset", preset) if preset == "auto" else preset, env)
+    config = apply(Config(env=env), chosen.values, f"preset {chosen.name}")
+    return dataclasses.replace(apply(config, in_file, f"--config {file}"), preset=chosen.name)
+
+
+def plan(config: Config, spec: Spec) -> Plan:
+    """The engine's static description of this run: networks of the environment's sizes, and everything else as given."""
+    from swingup.agent import Agent
+    from swingup.learn import Plan
+    from swingup.nets import Actor, Critic
+    from swingup.noise import Gaussian, OrnsteinUhlenbeck
+
+    noise = {"gaussian": Gaussian, "ou": OrnsteinUhlenbeck}[config.noise](config.sigma)
+    agent = Agent(
+        actor=Actor(spec.obs_size, spec.action_size, config.hidden),
+        critic=Critic(spec.obs_size, spec.action_size, config.hidden, config.action_layer),
+        noise=noise,
+        actor_lr=config.actor_lr,
+        critic_lr=config.critic_lr,
+        gamma=config.gamma,
+        tau=config.tau,
+        batch=config.batch,
+    )
+    return Plan(agent, config.envs, config.capacity, config.warmup, updates=config.updates)

@@ -1,0 +1,1 @@
+"""Environments: the contract that every kind keeps, and the kinds."""

@@ -1,0 +1,194 @@
+"""Gymnasium environments: made from an id, an object or a factory; N of them in lockstep in this process."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from swingup.envs.api import Step, check_array, check_finite, check_outcome, fault
+from swingup.errors import EnvFault, InputError
+from swingup.types import Spec, flatten
+
+# A bound beyond this is a declared infinity (many environments write the largest float32).
+UNBOUNDED = 1e30
+
+EXTRAS = {"mujoco": "mujoco", "box2d": "box2d", "Box2D": "box2d"}
+
+
+class GymEnv:
+    """N Gymnasium environments, stepped one after the other; every value is checked before it is copied."""
+
+    def __init__(self, make: Callable[[], gymnasium.Env], n: int = 1, name: str | None = None):
+        self.n = n
+        self.envs = [make() for _ in range(n)]
+        self.spec = spec_of(self.envs[0], name or name_of(self.envs[0]))
+        self.count = np.zeros((n, 2), np.int64)  # episodes begun, steps in this one: for error messages
+        space = self.envs[0].observation_space
+        self.box = space if isinstance(space, gymnasium.spaces.Box) else None
+
+    def reset(self, seeds: Sequence[int | None]) -> np.ndarray:
+        obs = np.empty((self.n, self.spec.obs_size), np.float32)
+        for i, seed in enumerate(seeds):
+            if seed is not None:
+                self.count[i] += (1, 0)
+                self.count[i, 1] = 0
+                result = self.call(i, self.envs[i].reset, seed=seed)
+                if not (isinstance(result, tuple) and len(result) == 2):
+                    raise fault(self.where(i), "reset did not return two values", "return (obs, info), as Gymnasium 1.x does")
+                obs[i] = self.observe(i, result[0])
+        return obs
+
+    def step(self, action: np.ndarray) -> Step:
+        obs = np.empty((self.n, self.spec.obs_size), np.float32)
+        reward, flags = np.empty(self.n), np.empty((2, self.n), bool)
+        executed = self.spec.to_env(action)
+        for i in range(self.n):
+            self.count[i, 1] += 1
+            result = self.call(i, self.envs[i].step, executed[i])
+            observed, reward[i], flags[0, i], flags[1, i] = check_outcome(result, self.where(i))
+            obs[i] = self.observe(i, observed)
+        return Step(obs, reward, flags[0], flags[1])
+
+    def observe(self, i: int, obs: Any) -> np.ndarray:
+        where = self.where(i)
+        if self.box is not None:
+            flat = check_array(obs, self.box, where).astype(np.float32).reshape(-1)
+        else:
+            flat = flatten(check_nested(obs, self.envs[i].observation_space, where))
+        return check_finite(flat, where)
+
+    def call(self, i: int, method: Callable, *args: Any, seed: int | None = None) -> Any:
+        try:
+            return method(*args) if seed is None else method(seed=seed)
+        except Exception as error:
+            raise EnvFault(f"{self.where(i)}: it raised {type(error).__name__}: {error}") from error
+
+    def where(self, i: int) -> str:
+        episode, step = self.count[i]
+        return f"environment {self.spec.env} [{i}], episode {episode - 1}, step {step}"
+
+    def close(self) -> None:
+        for env in self.envs:
+            env.close()
+
+
+def factory(env: Any, **options: Any) -> Callable[[], gymnasium.Env]:
+    """A function that makes a fresh environment from an id, `module:Id`, a Gymnasium object with a spec, or a factory.
+
+    Options (render_mode) go to `gymnasium.make`; a factory of your own is called without any.
+    """
+    if isinstance(env, str):
+        spec = find(env)
+        return lambda: create(spec, env, options)
+    if isinstance(env, gymnasium.Env):
+        if env.spec is None:
+            raise InputError(
+                f"environment {type(env).__name__}: training needs a second copy for evaluation and this object cannot be "
+                f"copied; pass a function that makes it, for example `lambda: {type(env).__name__}(...)`"
+            )
+        spec = env.spec
+        return lambda: create(spec, spec.id, options)
+    if callable(env):
+        return env
+    raise InputError(f"environment {env!r}: expected an id, a Gymnasium environment or a function that makes one")
+
+
+def find(env: str) -> Any:
+    """The registry entry of an id (its module imported, for `module:Id`), or one line with the nearest ids."""
+    if not env.strip():
+        raise InputError("environment: the id is empty; try Pendulum-v1")
+    module, _, name = env.rpartition(":")
+    if module:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise InputError(
+                f"environment {env}: cannot import {module} ({error}); check the name and the current folder"
+            ) from error
+    if name in gymnasium.registry:
+        return gymnasium.registry[name]
+    try:
+        return gymnasium.spec(name)
+    except gymnasium.error.Error:
+        known = [k for k in gymnasium.registry if "/" not in k]
+        folded = {k.lower(): k for k in known}
+        near = [folded[k] for k in difflib.get_close_matches(name.lower(), folded, 3, 0.5)]
+        hint = f"did you mean {' or '.join(near)}?" if near else "import the module that registers it: module:Id"
+        raise InputError(f"environment {env}: no such id; {hint}") from None
+
+
+def create(spec: Any, env: str, options: dict) -> gymnasium.Env:
+    try:
+        return gymnasium.make(spec, **options)
+    except (gymnasium.error.DependencyNotInstalled, ModuleNotFoundError) as error:
+        extra = next((e for word, e in EXTRAS.items() if word in str(error) or word in str(spec.entry_point)), None)
+        fix = f"pip install 'swingup[{extra}]'" if extra else str(error)
+        raise InputError(f"environment {env}: a package that it needs is not installed; {fix}") from error
+    except Exception as error:
+        raise InputError(f"environment {env}: it could not be made ({type(error).__name__}: {error})") from error
+
+
+def name_of(env: gymnasium.Env) -> str:
+    return env.spec.id if env.spec is not None else type(env.unwrapped).__name__
+
+
+def spec_of(env: gymnasium.Env, name: str) -> Spec:
+    """The Spec of an environment, or one line that says why DDPG cannot train on it."""
+    space = env.action_space
+    if not isinstance(space, gymnasium.spaces.Box):
+        raise InputError(f"environment {name}: its actions are {type(space).__name__}; DDPG needs a Box of real numbers")
+    if not np.issubdtype(space.dtype, np.floating):
+        raise InputError(f"environment {name}: its action box holds {space.dtype}; DDPG needs real numbers, declare float32")
+    low, high = (np.asarray(b, np.float64).reshape(-1) for b in (space.low, space.high))
+    if not low.size:
+        raise InputError(f"environment {name}: its action box is empty; DDPG needs at least one action")
+    for i in range(low.size):
+        if not (abs(low[i]) < UNBOUNDED and abs(high[i]) < UNBOUNDED):
+            raise InputError(
+                f"environment {name}: action {i} has bounds [{low[i]}, {high[i]}]; DDPG needs finite ones, "
+                "wrap it in gymnasium.wrappers.RescaleAction or declare the range that makes sense"
+            )
+        if not low[i] < high[i]:
+            raise InputError(
+                f"environment {name}: action {i} has bounds [{low[i]}, {high[i]}], no width; remove this action or widen it"
+            )
+    size, seen = obs_size(env.observation_space, name), env.observation_space
+    shape = seen.shape if isinstance(seen, gymnasium.spaces.Box) else (size,)
+    return Spec(name, shape, space.shape, str(space.dtype), tuple(low.tolist()), tuple(high.tolist()))
+
+
+def obs_size(space: Any, name: str) -> int:
+    """How many numbers an observation has when flattened; refuses what is not a Box or Dict/Tuple of Boxes."""
+    if isinstance(space, gymnasium.spaces.Dict):
+        return sum(obs_size(s, name) for s in space.spaces.values())
+    if isinstance(space, gymnasium.spaces.Tuple):
+        return sum(obs_size(s, name) for s in space.spaces)
+    if not isinstance(space, gymnasium.spaces.Box):
+        raise InputError(
+            f"environment {name}: its observations are {type(space).__name__}; swingup takes a Box or Dict/Tuple of Boxes, "
+            "wrap it in gymnasium.wrappers.FlattenObservation"
+        )
+    if space.dtype == np.uint8 and len(space.shape) >= 2:
+        raise InputError(f"environment {name}: its observations are images {space.shape}; images are not supported yet")
+    if not np.prod(space.shape, dtype=int):
+        raise InputError(f"environment {name}: its observation has shape {space.shape}, no numbers in it; observe something")
+    return int(np.prod(space.shape, dtype=int))
+
+
+def check_nested(obs: Any, space: Any, where: str) -> Any:
+    """A Dict or Tuple observation, each of its Boxes checked."""
+    if isinstance(space, gymnasium.spaces.Dict):
+        if not isinstance(obs, dict) or set(obs) != set(space.spaces):
+            keys = sorted(obs) if isinstance(obs, dict) else type(obs).__name__
+            raise fault(where, f"the observation has {keys}, its space says {sorted(space.spaces)}", "make them agree")
+        return {k: check_nested(obs[k], s, f"{where}, key {k!r}") for k, s in space.spaces.items()}
+    if isinstance(space, gymnasium.spaces.Tuple):
+        if not isinstance(obs, tuple) or len(obs) != len(space.spaces):
+            raise fault(where, f"the observation is not a tuple of {len(space.spaces)}", "make it agree with its space")
+        return tuple(check_nested(o, s, f"{where}, part {i}") for i, (o, s) in enumerate(zip(obs, space.spaces, strict=True)))
+    return check_array(obs, space, where)

@@ -1,0 +1,67 @@
+"""The host loop: collect one step, learn from it, and so on. What happens around it (logs, files, clocks) is not its business."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from swingup import learn
+from swingup.agent import Metrics
+from swingup.collect import HostCollector
+from swingup.envs.api import HostEnv
+from swingup.errors import Diverged
+from swingup.learn import Plan
+from swingup.policy import Policy
+from swingup.types import Episode
+
+
+class Tick(NamedTuple):
+    """One iteration, seen from outside: environment steps done, episodes it ended, and its metrics once learning has begun."""
+
+    step: int
+    episodes: list[Episode]
+    metrics: Metrics | None
+
+
+class HostLoop:
+    """Training on environments that run in Python; `tick` advances by one step of each of them."""
+
+    def __init__(self, plan: Plan, env: HostEnv, seed: int):
+        self.plan, self.env, self.iteration = plan, env, 0
+        self.collector = HostCollector(env, seed)
+        self.explore = jax.jit(partial(learn.explore, plan), donate_argnums=0)
+        self.improve = jax.jit(partial(learn.improve, plan), donate_argnums=0)
+        self.state = jax.jit(partial(learn.init, plan))(jax.random.key(seed))
+        begin = jax.jit(partial(learn.begin, plan), donate_argnums=0)
+        self.state, self.action = begin(self.state, self.collector.obs)
+
+    def tick(self) -> Tick:
+        """One step of every environment, and the updates that it pays for.
+
+        Raises EnvFault before a faulty step reaches replay, Diverged before a non-finite gradient reaches the weights.
+        """
+        rows, episodes = self.collector.collect(np.asarray(self.action))
+        learning = self.iteration >= self.plan.warmup_iterations
+        self.iteration += 1
+        step, metrics = self.iteration * self.plan.n, None
+        if learning:
+            self.state, (self.action, out) = self.improve(self.state, rows, self.collector.obs)
+            metrics = Metrics(*np.asarray(out).tolist())
+            if not metrics.finite:
+                raise Diverged(
+                    f"step {step}: a gradient is not finite (critic loss {metrics.critic_loss:.3g}, Q {metrics.q_mean:.3g}); "
+                    "the weights are as they were, lower --critic-lr or scale the reward down"
+                )
+        else:
+            self.state, self.action = self.explore(self.state, rows, self.collector.obs)
+        return Tick(step, episodes, metrics)
+
+    def policy(self) -> Policy:
+        """The greedy policy of now, as NumPy copies (the device's own buffers are overwritten by the next tick)."""
+        params = jax.tree.map(np.array, self.state.learner.actor)
+        if not all(np.isfinite(p).all() for p in jax.tree.leaves(params)):
+            raise Diverged(f"step {self.iteration * self.plan.n}: a weight of the actor is not finite; lower --actor-lr")
+        return Policy(self.plan.agent.actor, params, self.env.spec)

@@ -1,0 +1,104 @@
+"""`DDPG` in the spelling that users of Stable-Baselines3 know: `learn`, `predict`, `save`, `load`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from swingup import store
+from swingup.config import apply, base, check, plan
+from swingup.envs.gym import GymEnv, factory, name_of
+from swingup.errors import InputError
+from swingup.policy import Policy
+
+# Their keyword -> our settings.
+SPELLINGS = {
+    "learning_rate": ("actor_lr", "critic_lr"),
+    "buffer_size": ("capacity",),
+    "learning_starts": ("warmup",),
+    "batch_size": ("batch",),
+    "gradient_steps": ("updates",),
+    "n_envs": ("envs",),
+}
+
+
+class DDPG:
+    """A DDPG agent on one environment.
+
+    env: an id, a Gymnasium environment, or a function that makes one ("MlpPolicy" in front of it is accepted).
+    settings: fields of `Config`, or their Stable-Baselines3 spelling (learning_rate, buffer_size, learning_starts,
+    batch_size, gradient_steps); they win over the preset. Exploration noise is on by default.
+    """
+
+    def __init__(self, *env: Any, preset: str = "auto", **settings: Any):
+        source = env[-1] if env else None
+        if not env or len(env) > 2 or (len(env) == 2 and env[0] != "MlpPolicy"):
+            raise InputError('DDPG: expected one environment, for example DDPG("Pendulum-v1")')
+        ours = {name: value for key, value in settings.items() for name in SPELLINGS.get(key, (key,))}
+        made = source if hasattr(source, "action_space") else None
+        make = (lambda: made) if made is not None else factory(source)
+        self.env = GymEnv(make, 1 if made is not None else ours.get("envs", 1))
+        name = source if isinstance(source, str) else name_of(self.env.envs[0])
+        self.config = check(apply(base(name, preset), {"env": name, **ours}, "DDPG"))
+        self.rng = np.random.default_rng(self.config.seed)
+        self.loop: Any = None
+        self.loaded: Policy | None = None
+
+    def learn(self, total_timesteps: int) -> DDPG:
+        """Train for that many environment steps more; returns self."""
+        from swingup import runtime
+
+        runtime.prepare(self.config.threads)
+        from swingup.loop import HostLoop
+
+        if self.loop is None:
+            self.loop = HostLoop(plan(self.config, self.env.spec), self.env, self.config.seed)
+        end = self.loop.iteration * self.env.n + total_timesteps
+        while self.loop.iteration * self.env.n < end:
+            self.loop.tick()
+        self.loaded = None
+        return self
+
+    @property
+    def policy(self) -> Policy:
+        """The greedy policy of the current weights."""
+        if self.loaded is None:
+            if self.loop is None:
+                raise InputError("DDPG: nothing learnt yet; call learn(steps) or load(path) first")
+            self.loaded = self.loop.policy()
+        return self.loaded
+
+    def predict(self, obs: Any, deterministic: bool = True) -> tuple[np.ndarray, None]:
+        """The action for one observation or a batch, in the environment's units, and None in the place of a recurrent state.
+
+        Greedy by default; deterministic=False adds N(0, sigma) noise, drawn from the model's own seed.
+        """
+        action = self.policy(obs)
+        if not deterministic:
+            spec = self.policy.spec
+            unit = spec.from_env(action)
+            action = spec.to_env(np.clip(unit + self.rng.normal(0, self.config.sigma, unit.shape), -1, 1))
+        return action, None
+
+    def save(self, path: str | Path) -> None:
+        """Write the greedy policy as one safetensors file (no pickle); `.safetensors` is added where there is no ending."""
+        store.save_policy(with_ending(path), self.policy)
+
+    @classmethod
+    def load(cls, path: str | Path, env: Any = None) -> DDPG:
+        """Read what `save` wrote, to predict; the environment is made from the id in the file unless given."""
+        policy = store.load_policy(with_ending(path))
+        model = cls(policy.spec.env if env is None else env)
+        if (model.env.spec.obs_size, model.env.spec.action_shape) != (policy.spec.obs_size, policy.spec.action_shape):
+            raise InputError(
+                f"{path}: made for {policy.spec.env}, whose sizes are not those of {model.env.spec.env}; give the right environment"
+            )
+        model.loaded = policy
+        return model
+
+
+def with_ending(path: str | Path) -> Path:
+    path = Path(path)
+    return path if path.suffix else path.with_suffix(".safetensors")

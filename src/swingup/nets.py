@@ -1,0 +1,135 @@
+"""Actor and critic: plain functions of plain parameters, for one observation at a time; callers `vmap`.
+
+A network is a frozen value with `init(key) -> params` and `apply(params, ...)`; a network of your own with those two
+methods fits everywhere these do. `apply` uses only the array API, so the same lines run compiled under JAX while
+training and in NumPy wherever a trained policy is shipped (this file imports JAX only to draw initial weights).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+Params = Any
+
+
+def fan_in(u, inputs):
+    """U(-1/sqrt(f), 1/sqrt(f)) for fan-in f, from u in U(-1, 1) (DDPG paper, section 7)."""
+    return u / math.sqrt(inputs)
+
+
+def small(u, inputs):
+    """U(-3e-3, 3e-3), so that first actions and values are near zero (DDPG paper, section 7)."""
+    del inputs
+    return 3e-3 * u
+
+
+def truncated_normal(u, inputs):
+    """Normal of sd 0.02 cut at two sd, as tflearn's layers began (the 2017 tutorial), by inverting its distribution."""
+    del inputs
+    import jax
+
+    return 0.02 * math.sqrt(2) * jax.lax.erf_inv(u * math.erf(math.sqrt(2)))
+
+
+def zero(u, inputs):
+    """Zeros."""
+    del inputs
+    return 0 * u
+
+
+@dataclass(frozen=True)
+class Init:
+    """How the weights and biases of hidden and of last layers begin; each maps u in U(-1, 1) and the fan-in."""
+
+    hidden: Callable = fan_in
+    hidden_bias: Callable = fan_in
+    last: Callable = small
+    last_bias: Callable = small
+
+
+PAPER = Init()
+TFLEARN = Init(hidden=truncated_normal, hidden_bias=zero, last=small, last_bias=zero)
+
+
+def init_layers(key, init: Init, sizes, action_size=0, action_layer=-1):
+    """Parameters of a stack of layers: `w[in, out]`, `b[out]`, and `a[A, out]` where the action joins.
+
+    One draw serves the whole network: a draw per array took 1.5 s to compile, this takes 0.2 s.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    shapes, rules = [], []
+    for i, (inputs, outputs) in enumerate(pairwise(sizes)):
+        joins = action_size if i == action_layer else 0
+        last = i == len(sizes) - 2
+        weight, bias = (init.last, init.last_bias) if last else (init.hidden, init.hidden_bias)
+        layer = {"w": (inputs, outputs), "b": (outputs,)} | ({"a": (joins, outputs)} if joins else {})
+        shapes.append(layer)
+        rules.append({k: (bias if k == "b" else weight, inputs + joins) for k in layer})
+    ends = jax.tree.leaves(shapes, is_leaf=lambda x: isinstance(x, tuple))
+    u = jax.random.uniform(key, (sum(math.prod(s) for s in ends),), dtype=jnp.result_type(float), minval=-1, maxval=1)
+    params: list[dict[str, Any]] = []
+    start = 0
+    for layer, rule in zip(shapes, rules, strict=True):
+        params.append({})
+        for name, shape in layer.items():
+            draw = u[start : start + math.prod(shape)].reshape(shape)
+            params[-1][name] = rule[name][0](draw, rule[name][1])
+            start += math.prod(shape)
+    return tuple(params)
+
+
+def relu(x):
+    return x.__array_namespace__().maximum(x, 0)
+
+
+@dataclass(frozen=True)
+class Actor:
+    """The deterministic policy: obs[O] -> action[A] in [-1, 1], ReLU layers and a tanh (DDPG paper, section 7)."""
+
+    obs_size: int
+    action_size: int
+    hidden: tuple[int, ...] = (400, 300)
+    weights: Init = PAPER
+
+    def init(self, key) -> Params:
+        return init_layers(key, self.weights, (self.obs_size, *self.hidden, self.action_size))
+
+    def apply(self, params: Params, obs):
+        h = obs
+        for layer in params[:-1]:
+            h = relu(h @ layer["w"] + layer["b"])
+        out = h @ params[-1]["w"] + params[-1]["b"]
+        return out.__array_namespace__().tanh(out)
+
+
+@dataclass(frozen=True)
+class Critic:
+    """The action value: obs[O], action[A] -> q[] (DDPG paper, section 7).
+
+    `action_layer` is the hidden layer where the action joins: 2 as in the paper and the 2017 tutorial, 1 as in TD3 and most
+    libraries. Its weights are an array of their own, so that the actor's gradient, which needs only dq/da, costs no
+    backward pass through the layers below.
+    """
+
+    obs_size: int
+    action_size: int
+    hidden: tuple[int, ...] = (400, 300)
+    action_layer: int = 2
+    weights: Init = PAPER
+
+    def init(self, key) -> Params:
+        sizes = (self.obs_size, *self.hidden, 1)
+        return init_layers(key, self.weights, sizes, self.action_size, self.action_layer - 1)
+
+    def apply(self, params: Params, obs, action):
+        h = obs
+        for layer in params[:-1]:
+            z = h @ layer["w"] + layer["b"]
+            h = relu(z + action @ layer["a"] if "a" in layer else z)
+        return (h @ params[-1]["w"] + params[-1]["b"])[..., 0]

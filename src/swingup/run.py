@@ -1,0 +1,99 @@
+"""A finished (or stopped) run, opened again: its policy, its settings, its figures."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from swingup import store
+from swingup.config import Config
+from swingup.envs.gym import GymEnv, factory
+from swingup.evaluate import Evaluation, evaluate_policy
+from swingup.policy import Policy
+
+# How many episodes an evaluation plays side by side.
+LOCKSTEP = 10
+
+
+class Run:
+    """A run's folder as an object.
+
+    policy: the last weights, `best`: those of the best evaluation while training; episodes, metrics, evaluations: the CSV
+    files as columns; result: the closing evaluation, or {} where the run did not come that far.
+    """
+
+    def __init__(self, folder: str | Path, env: Any = None):
+        self.folder = store.find_run(folder)
+        self.source = env
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+    @cached_property
+    def config(self) -> Config:
+        return store.read_config(self.folder)
+
+    @cached_property
+    def policy(self) -> Policy:
+        return store.load_policy(self.folder / "policy" / "last.safetensors")
+
+    @cached_property
+    def best(self) -> Policy:
+        return store.load_policy(self.folder / "policy" / "best.safetensors")
+
+    @property
+    def result(self) -> dict[str, Any]:
+        path = self.folder / "result.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    @property
+    def episodes(self) -> dict[str, np.ndarray]:
+        return store.read_csv(self.folder / "episodes.csv")
+
+    @property
+    def metrics(self) -> dict[str, np.ndarray]:
+        return store.read_csv(self.folder / "metrics.csv")
+
+    @property
+    def evaluations(self) -> dict[str, np.ndarray]:
+        return store.read_csv(self.folder / "evaluations.csv")
+
+    def evaluate(self, episodes: int = 100, seed: int | None = None, best: bool = False) -> Evaluation:
+        """Play greedy episodes on fresh environments; the run's own seed gives the episodes of its closing line."""
+        env = GymEnv(factory(self.config.env if self.source is None else self.source), min(LOCKSTEP, episodes))
+        try:
+            return evaluate_policy(self.best if best else self.policy, env, episodes, self.config.seed if seed is None else seed)
+        finally:
+            env.close()
+
+
+def load(folder: str | Path, env: Any = None) -> Run:
+    """Open a run's folder. `env`: the environment, where it was an object or a factory and not an id."""
+    return Run(folder, env)
+
+
+def figures(e: Evaluation, folder: Path, seconds: float, steps: int | None = None) -> dict[str, Any]:
+    """An evaluation for machines: what `--json` prints and result.json holds."""
+    return {
+        "mean": e.mean,
+        "std": e.std,
+        "ci95": list(e.ci95),
+        "episodes": len(e.returns),
+        **({"steps": steps} if steps is not None else {}),
+        "seconds": round(seconds, 2),
+        "run": str(folder),
+    }
+
+
+def closing(result: dict[str, Any], env: str) -> str:
+    """The same for a person, in one line."""
+    low, high = result["ci95"]
+    after = f" after {result['steps']:,} steps" if "steps" in result else ""
+    return (
+        f"{env}: return {result['mean']:,.1f} (95 % interval {low:,.1f} to {high:,.1f}, {result['episodes']} greedy episodes)"
+        f"{after} in {result['seconds']:.1f} s · {result['run']}"
+    )

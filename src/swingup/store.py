@@ -1,0 +1,126 @@
+"""What a run leaves on disk: its folder, its policies (safetensors, no pickle), and the way back in."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from swingup.config import Config, apply
+from swingup.errors import InputError
+from swingup.nets import Actor
+from swingup.policy import Policy
+from swingup.types import Spec
+
+
+def new_folder(config: Config, run_dir: Path | None) -> Path:
+    """Make the folder of a new run: `run_dir`, or runs/{env}__{preset}__{seed}__{time}. Refuses one that exists."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    name = f"{config.env.replace(':', '.').replace('/', '.')}__{config.preset}__{config.seed}__{stamp}"
+    path = run_dir or Path("runs") / name
+    for attempt in [path] if run_dir else [path, *(path.with_name(f"{name}-{i}") for i in range(2, 100))]:
+        try:
+            attempt.mkdir(parents=True)
+            return attempt
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise InputError(
+                f"--run-dir {attempt}: cannot be made ({error.strerror}); choose a folder that you may write to"
+            ) from error
+    raise InputError(f"--run-dir {path}: exists already; choose another, or remove it")
+
+
+def write(path: Path, text: str) -> None:
+    """Write a whole file or none of it: a reader never sees half."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text)
+    os.replace(part, path)
+
+
+def write_config(folder: Path, config: Config, command: str) -> None:
+    """The resolved settings and the command that gave them."""
+    write(folder / "config.json", json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+    write(folder / "command.txt", command + "\n")
+
+
+def read_config(folder: Path) -> Config:
+    path = folder / "config.json"
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); is {folder} the folder of a run?") from error
+    return apply(Config(), values, str(path))
+
+
+def find_run(run: str | Path) -> Path:
+    """The folder of a run, or one line that says why it is not one."""
+    folder = Path(run)
+    if not folder.is_dir():
+        near = sorted(Path("runs").glob("*"), key=lambda p: p.stat().st_mtime)[-1:] if Path("runs").is_dir() else []
+        raise InputError(
+            f"{folder}: no such run folder{f'; the newest is {near[0]}' if near else '; train one first: swingup train Pendulum-v1'}"
+        )
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder}: not the folder of a run, it has no config.json")
+    return folder
+
+
+def save_policy(path: Path, policy: Policy) -> None:
+    """Write a policy as one safetensors file: weights, and in its metadata all that acting needs."""
+    from safetensors.numpy import save
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {f"{i}.{k}": np.ascontiguousarray(v) for i, layer in enumerate(policy.params) for k, v in layer.items()}
+    about = {"format": 1, "spec": dataclasses.asdict(policy.spec), "hidden": policy.actor.hidden}
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(save(tensors, {"swingup": json.dumps(about)}))
+    os.replace(part, path)
+
+
+def load_policy(path: Path) -> Policy:
+    """Read what `save_policy` wrote; InputError where it is missing or not one of ours."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such policy; the run has not saved one yet")
+    try:
+        with safe_open(path, "numpy") as file:
+            about = json.loads((file.metadata() or {})["swingup"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about["spec"].items()}
+        spec = Spec(**fields)
+        layers = [{k: tensors[f"{i}.{k}"] for k in ("w", "b")} for i in range(len(about["hidden"]) + 1)]
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: not a policy of swingup ({type(error).__name__}: {error})") from error
+    return Policy(Actor(spec.obs_size, spec.action_size, tuple(about["hidden"])), tuple(layers), spec)
+
+
+def append_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Add rows to a CSV file, its header first if it is new."""
+    if not rows:
+        return
+    import csv
+
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        if new:
+            writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_csv(path: Path) -> dict[str, np.ndarray]:
+    """A CSV of numbers as columns; no rows, no columns."""
+    import csv
+
+    if not path.exists():
+        return {}
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {k: np.array([float(r[k]) if r[k] else np.nan for r in rows]) for k in (rows[0] if rows else {})}

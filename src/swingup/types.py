@@ -1,0 +1,123 @@
+"""The vocabulary: what a transition, an environment's shape and an episode are. Needs no JAX."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Array = Any  # a NumPy or a JAX array; shapes are in the docstrings
+
+
+class Transition(NamedTuple):
+    """One step of one environment; leading axes are [K, N] fresh from a collector and [B] from replay.
+
+    obs[*, O], action[*, A] in [-1, 1] as executed, reward[*], discount[*] (0 where the episode terminated, else 1;
+    `replay.fold` multiplies gamma in), next_obs[*, O] (the true successor, also at episode ends), last[*] (1 where the
+    episode ended, terminated or truncated).
+    """
+
+    obs: Array
+    action: Array
+    reward: Array
+    discount: Array
+    next_obs: Array
+    last: Array
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each field of a transition lies in its packed row.
+
+    One row per transition is what keeps replay in place: separate arrays per field make XLA copy the whole ring whenever
+    adding and sampling meet in one program (3 times slower at a million rows).
+    """
+
+    obs_size: int
+    action_size: int
+
+    @property
+    def width(self) -> int:
+        return 2 * self.obs_size + self.action_size + 3
+
+    def unpack(self, rows: Array) -> Transition:
+        """The fields of rows[*, W]; for NumPy arrays they are views, so assigning to a field writes the row."""
+        o, a = self.obs_size, self.action_size
+        return Transition(
+            obs=rows[..., :o],
+            action=rows[..., o : o + a],
+            reward=rows[..., o + a],
+            discount=rows[..., o + a + 1],
+            last=rows[..., o + a + 2],
+            next_obs=rows[..., o + a + 3 :],
+        )
+
+    def pack(self, t: Transition) -> Array:
+        """The rows[*, W] of a transition's fields, in the namespace (NumPy or JAX) of `t.obs`."""
+        xp = t.obs.__array_namespace__()
+        return xp.concat([t.obs, t.action, t.reward[..., None], t.discount[..., None], t.last[..., None], t.next_obs], axis=-1)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What an environment takes and gives.
+
+    The agent only ever sees float32 observations of `obs_size` and actions in [-1, 1]^A; `to_env` and `from_env` are the
+    one affine map between those and the environment's own box, per dimension, asymmetric bounds included. obs_shape is
+    the box's own, or (O,) for Dict and Tuple observations, which are flattened.
+    """
+
+    env: str
+    obs_shape: tuple[int, ...]
+    action_shape: tuple[int, ...]
+    action_dtype: str
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    @property
+    def obs_size(self) -> int:
+        return math.prod(self.obs_shape)
+
+    @property
+    def action_size(self) -> int:
+        return math.prod(self.action_shape)
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(self.obs_size, self.action_size)
+
+    def to_env(self, action: np.ndarray) -> np.ndarray:
+        """action[*, A] in [-1, 1] -> [*, *action_shape] in the environment's units and dtype, never outside the box."""
+        low, high = np.asarray(self.low), np.asarray(self.high)
+        # This form gives the bounds themselves at -1 and 1, and does not overflow for wide boxes.
+        scaled = np.clip(low * ((1 - action) / 2) + high * ((1 + action) / 2), low, high)
+        return scaled.astype(self.action_dtype).reshape(*action.shape[:-1], *self.action_shape)
+
+    def from_env(self, action: np.ndarray) -> np.ndarray:
+        """The inverse of `to_env`: [*, *action_shape] in the environment's units -> [*, A] in [-1, 1], float32."""
+        low, high = np.asarray(self.low), np.asarray(self.high)
+        lead = action.shape[: action.ndim - len(self.action_shape)]
+        flat = np.asarray(action, np.float64).reshape(*lead, self.action_size)
+        return np.clip((flat - (high / 2 + low / 2)) / (high / 2 - low / 2), -1, 1).astype(np.float32)
+
+
+class Episode(NamedTuple):
+    """One finished episode: which environment, the number of its episode, its seed, its return and how it ended."""
+
+    env: int
+    number: int
+    seed: int
+    ret: float
+    length: int
+    terminated: bool
+
+
+def flatten(obs: Any) -> np.ndarray:
+    """One observation as a flat float32 vector: dictionaries by sorted key, tuples in order, arrays row by row."""
+    if isinstance(obs, dict):
+        return np.concatenate([flatten(obs[k]) for k in sorted(obs)])
+    if isinstance(obs, tuple):
+        return np.concatenate([flatten(o) for o in obs])
+    return np.asarray(obs, np.float32).reshape(-1)

@@ -1,0 +1,47 @@
+"""Shared by all tests: small thread pools, no cache outside the test's own folder, and hand-made environments."""
+
+import os
+
+os.environ["NPROC"] = "2"  # before JAX starts, as a run does
+os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+os.environ.setdefault("MUJOCO_GL", "egl")
+
+import gymnasium
+import numpy as np
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory):
+    """Compiled programs are shared between the tests of one session and with nobody else."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+class Counting(gymnasium.Env):
+    """Observation (episode, step in it), reward the step, so that a stored row says where it came from.
+
+    Terminates after `terminate` steps or truncates after `truncate`, whichever comes first; low and high may be anything.
+    """
+
+    def __init__(self, terminate=10**9, truncate=10**9, low=-1.0, high=1.0, dtype=np.float32):
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float32)
+        self.action_space = gymnasium.spaces.Box(np.asarray([low, low], dtype), np.asarray([high, high], dtype), dtype=dtype)
+        self.limits = terminate, truncate
+        self.episode, self.executed, self.seeds = -1, [], []
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.episode, self.t = self.episode + 1, 0
+        self.seeds.append(seed)
+        return np.array([self.episode, 0], np.float32), {}
+
+    def step(self, action):
+        self.t += 1
+        self.executed.append(np.array(action))
+        obs = np.array([self.episode, self.t], np.float32)
+        return obs, float(self.t), self.t >= self.limits[0], self.t >= self.limits[1], {}
+
+
+@pytest.fixture
+def counting():
+    return Counting

@@ -1,0 +1,231 @@
+"""The command line: what it accepts, how it says no, and what a run leaves behind."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from swingup import cli
+from swingup.config import FIELDS, Config, apply, base, check, presets
+from swingup.errors import InputError
+
+QUICK = ["--steps", "60", "--warmup", "20", "--hidden", "16", "16", "--batch", "8", "--final-episodes", "3",
+         "--eval-episodes", "2", "--eval-every", "30"]  # fmt: skip
+
+
+def no(argv, capsys):
+    """The one line on stderr of a command that must exit with 2."""
+    assert cli.run(argv) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("swingup: ")
+    assert err.count("\n") == 1, err
+    return err
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["trian", "Pendulum-v1"], "did you mean train?"),
+        (["train"], "which environment? For example: swingup train Pendulum-v1"),
+        (["train", "Pendulm-v1"], "did you mean Pendulum-v1"),
+        (["train", "Pendulum-v1", "--gama", "0.9"], "did you mean --gamma?"),
+        (["train", "Pendulum-v1", "--preset", "pendulm"], "did you mean pendulum?"),
+        (["train", "Pendulum-v1", "--steps", "-5"], "--steps -5: expected a number from 1"),
+        (["train", "Pendulum-v1", "--steps", "0"], "--steps 0"),
+        (["train", "Pendulum-v1", "--steps", "many"], "--steps"),
+        (["train", "Pendulum-v1", "--gamma", "1.5"], "--gamma 1.5: expected a number from 0 to 1"),
+        (["train", "Pendulum-v1", "--gamma", "nan"], "--gamma nan"),
+        (["train", "Pendulum-v1", "--tau", "0"], "--tau 0.0: expected a number above 0"),
+        (["train", "Pendulum-v1", "--actor-lr", "inf"], "--actor-lr inf"),
+        (["train", "Pendulum-v1", "--critic-lr", "-1e-3"], "--critic-lr -0.001"),
+        (["train", "Pendulum-v1", "--sigma", "x"], "--sigma"),
+        (["train", "Pendulum-v1", "--noise", "pink"], "--noise"),
+        (["train", "Pendulum-v1", "--seed", "-1"], "--seed -1"),
+        (["train", "Pendulum-v1", "--hidden", "0"], "--hidden [0]"),
+        (["train", "Pendulum-v1", "--action-layer", "3"], "--action-layer 3: there are 2 hidden layers"),
+        (["train", "Pendulum-v1", "--warmup", "9000000"], "learning would start after the end"),
+        (["train", "Pendulum-v1", "--capacity", "10"], "smaller than a minibatch"),
+        (["train", "Pendulum-v1", "--steps"], "--steps"),
+        (["train", "CartPole-v1"], "actions are Discrete"),
+        (["train", "no_such_module_x:Env-v0"], "cannot import"),
+        (["train", "Pendulum-v1", "--config", "missing.toml"], "no such file"),
+        (["eval", "runs/nowhere"], "no such run folder"),
+        (["eval"], "RUN"),
+        (["eval", "x", "--episodes", "0"], "--episodes 0"),
+        (["presets", "pendulm"], "did you mean pendulum?"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(argv, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert message in no(argv, capsys)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("gama = 0.9", "there is no setting 'gama'; did you mean gamma?"),
+        ("gamma = 'high'", "gamma = 'high' is not a number"),
+        ("steps = 1.5", "steps = 1.5 is not a whole number"),
+        ("steps = true", "steps = True is not a whole number"),
+        ("hidden = [1.5]", "is not a list of whole numbers"),
+        ("gamma = = 1", "cannot be read as TOML"),
+        ("gamma = nan", "--gamma nan"),
+    ],
+)
+def test_a_bad_config_file_is_one_line(text, message, capsys, tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text(text)
+    assert message in no(["train", "Pendulum-v1", "--config", str(file)], capsys)
+
+
+def test_every_setting_misspelt_by_one_letter_finds_its_name():
+    found = []
+    for name in FIELDS:
+        for typo in {name[:-1] + "q", name + "s", name[1:], name[:1] + name[2:]} - set(FIELDS):
+            with pytest.raises(InputError) as caught:
+                apply(Config(), {typo: 1}, "file")
+            found.append(f"did you mean {name}?" in str(caught.value))
+    assert np.mean(found) >= 0.95, np.mean(found)
+
+
+def test_precedence_default_preset_file_flag(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text("gamma = 0.5\ntau = 0.25\n")
+    preset = presets()["pendulum"].values
+    assert base("Pendulum-v1").preset == "pendulum"
+    assert base("Other-v0").preset == "ddpg"
+    settings = base("Pendulum-v1", file=file)
+    assert (settings.gamma, settings.tau, settings.batch) == (0.5, 0.25, preset["batch"])
+    assert settings.final_episodes == Config().final_episodes
+
+
+@pytest.mark.parametrize("preset", presets().values(), ids=lambda p: p.name)
+def test_every_preset_is_valid_and_says_where_each_number_comes_from(preset):
+    check(apply(Config(env="x"), preset.values, preset.name))
+    assert preset.about
+    assert all(len(source) > 10 for source in preset.sources.values())
+
+
+def test_cleanrl_spellings_mean_ours():
+    words = "--env-id Pendulum-v1 --total_timesteps=5000 --learning-rate 1e-4 --learning-starts 7 --exploration-noise -0.5 --quiet --seed 3"
+    assert cli.translate(words.split()) == [
+        "Pendulum-v1", "--steps", "5000", "--actor-lr", "1e-4", "--critic-lr", "1e-4", "--warmup", "7", "--sigma", "-0.5",
+        "--quiet", "--seed", "3",
+    ]  # fmt: skip
+    assert cli.translate(["--hidden", "64", "32", "Pendulum-v1", "--quiet"])[-1] == "--quiet"
+    assert cli.translate(["--quiet", "Pendulum-v1"]) == ["--quiet", "Pendulum-v1"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    assert cli.run(["train", "Pendulum-v1", *QUICK, "--envs", "2", "--seed", "5", "--run-dir", str(folder), "--quiet"]) == 0
+    return folder
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_leaves_its_settings_command_and_policies(folder):
+    saved = json.loads((folder / "config.json").read_text())
+    assert (saved["env"], saved["preset"], saved["seed"], saved["envs"], saved["steps"]) == ("Pendulum-v1", "pendulum", 5, 2, 60)
+    assert set(saved) == set(FIELDS)
+    assert (folder / "command.txt").read_text().startswith("swingup train Pendulum-v1 --steps 60")
+    assert sorted(p.name for p in (folder / "policy").iterdir()) == ["best.safetensors", "last.safetensors"]
+    assert [r["step"] for r in rows(folder / "evaluations.csv")] == ["30", "60"]
+
+
+def test_the_closing_evaluation_can_be_played_again(folder, capsys):
+    result = json.loads((folder / "result.json").read_text())
+    assert cli.run(["eval", str(folder), "--episodes", "3", "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert {k: again[k] for k in ("mean", "std", "ci95", "episodes", "run")} == {
+        k: result[k] for k in ("mean", "std", "ci95", "episodes", "run")
+    }
+    assert result["steps"] == 60
+    assert cli.run(["eval", str(folder), "--episodes", "3", "--seed", "1"]) == 0
+    assert "3 greedy episodes" in capsys.readouterr().out
+
+
+def test_json_is_one_line_and_nothing_else_on_stdout(tmp_path, capsys):
+    assert cli.run(["train", "Pendulum-v1", *QUICK, "--run-dir", str(tmp_path / "run"), "--json"]) == 0
+    out, err = capsys.readouterr()
+    result = json.loads(out)
+    assert sorted(result) == ["ci95", "episodes", "mean", "run", "seconds", "std", "steps"]
+    assert out.count("\n") == 1
+    assert err == ""
+
+
+def test_a_folder_that_exists_is_refused(folder, capsys):
+    assert "exists already" in no(["train", "Pendulum-v1", *QUICK, "--run-dir", str(folder)], capsys)
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path, capsys):
+    assert "not the folder of a run" in no(["eval", str(tmp_path)], capsys)
+
+
+def test_episodes_metrics_and_tensorboard_are_written(tmp_path):
+    import swingup
+
+    run = swingup.train(
+        "Pendulum-v1", steps=1200, warmup=100, hidden=(16, 16), batch=8, final_episodes=2, run_dir=tmp_path / "run", quiet=True
+    )
+    episodes = run.episodes
+    assert list(episodes["length"]) == [200.0] * 6
+    assert list(episodes["episode"]) == list(range(6))
+    assert np.isfinite(episodes["q_max"]).all()
+    assert list(run.metrics["step"]) == [500, 1000, 1200]
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run.folder))
+    events.Reload()
+    np.testing.assert_allclose([e.value for e in events.Scalars("Reward")], episodes["return"], rtol=1e-6)
+    assert [e.step for e in events.Scalars("Qmax_value")] == list(range(6))
+    assert {"rollout/ep_rew_mean", "train/critic_loss", "eval/mean_reward", "time/fps"} <= set(events.Tags()["scalars"])
+
+
+def test_a_fault_in_the_middle_keeps_the_policy_and_exits_1(tmp_path, capsys, monkeypatch):
+    module = tmp_path / "faulty_env.py"
+    module.write_text(
+        "import gymnasium, numpy as np\n"
+        "from gymnasium.envs.classic_control import PendulumEnv\n"
+        "class Faulty(PendulumEnv):\n"
+        "    count = 0\n"
+        "    def step(self, action):\n"
+        "        Faulty.count += 1\n"
+        "        obs, *rest = super().step(action)\n"
+        "        return (obs * np.nan if Faulty.count == 50 else obs), *rest\n"
+        "gymnasium.register('Faulty-v0', 'faulty_env:Faulty', max_episode_steps=200, disable_env_checker=True)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    run = tmp_path / "run"
+    assert cli.run(["train", "faulty_env:Faulty-v0", *QUICK, "--eval-every", "1000", "--run-dir", str(run), "--quiet"]) == 1
+    err = capsys.readouterr().err
+    assert "environment faulty_env:Faulty-v0 [0], episode 0, step 50: observation[0] is nan" in err
+    assert f"the policy of step 49 is in {run}" in err
+    assert err.count("\n") == 1
+    assert (run / "policy" / "last.safetensors").is_file()
+
+
+def test_ctrl_c_finishes_the_step_and_keeps_the_policy(tmp_path):
+    code = (
+        "import os, signal, sys, threading\n"
+        "from swingup import cli, loop\n"
+        "tick = loop.HostLoop.tick\n"
+        "def interrupted(self):\n"
+        "    if self.iteration == 40: os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return tick(self)\n"
+        "loop.HostLoop.tick = interrupted\n"
+        f"sys.exit(cli.run(['train', 'Pendulum-v1', *{QUICK}, '--eval-every', '1000', '--run-dir', {str(tmp_path / 'run')!r}]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 130, done.stderr
+    assert f"interrupted; the policy is in {tmp_path / 'run'}" in done.stderr
+    assert (tmp_path / "run" / "policy" / "last.safetensors").is_file()
