@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -123,6 +124,8 @@ def find(env: str) -> Any:
 
 
 def create(spec: Any, env: str, options: dict) -> gymnasium.Env:
+    if "mujoco" in str(spec.entry_point):
+        hear_mujoco()
     try:
         return gymnasium.make(spec, **options)
     except (gymnasium.error.DependencyNotInstalled, ModuleNotFoundError) as error:
@@ -131,6 +134,25 @@ def create(spec: Any, env: str, options: dict) -> gymnasium.Env:
         raise InputError(f"environment {env}: a package that it needs is not installed; {fix}") from error
     except Exception as error:
         raise InputError(f"environment {env}: it could not be made ({type(error).__name__}: {error})") from error
+
+
+HEARD: set[str] = set()
+
+
+def hear_mujoco() -> None:
+    """Show each of MuJoCo's warnings once on stderr; left alone it repeats them and writes MUJOCO_LOG.TXT where one stands."""
+    try:
+        import mujoco
+    except ImportError:
+        return
+
+    def hear(message: str) -> None:
+        # A deprecated attribute of Gymnasium's own model files is nothing that a user could mend.
+        if message not in HEARD and "deprecated" not in message:
+            HEARD.add(message)
+            print(f"MuJoCo: {message}", file=sys.stderr)
+
+    mujoco.set_mju_user_warning(hear)
 
 
 def name_of(env: gymnasium.Env) -> str:
