@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import re
@@ -18,6 +19,7 @@ import tyro
 
 from swingup.config import FIELDS, Config, base, check, flag, nearest, pick
 from swingup.errors import Diverged, EnvFault, InputError
+from swingup.training import Options, run_training
 
 USAGE = """swingup: continuous-control policies with DDPG, in JAX
 
@@ -99,7 +101,7 @@ def parse(kind: Any, command: str, argv: list[str], known: Sequence[str], **opti
                 kind,
                 prog=f"swingup {command}",
                 args=argv,
-                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+                config=(tyro.conf.OmitArgPrefixes,),
                 **options,
             )
     except SystemExit as stop:
@@ -112,6 +114,7 @@ def parse(kind: Any, command: str, argv: list[str], known: Sequence[str], **opti
 
 def translate(argv: list[str]) -> list[str]:
     """The same arguments in our spelling: `--flag=value` split, underscores to hyphens, aliases replaced, `--env X` in front."""
+    switches = switch_flags()
     out: list[str] = []
     queue = [part for a in argv for part in (a.split("=", 1) if a.startswith("--") and "=" in a else [a])]
     env: list[str] = []
@@ -126,7 +129,7 @@ def translate(argv: list[str]) -> list[str]:
                 break
         if names == ("--env",):
             env += values
-        elif name in SWITCHES:
+        elif name in switches:
             out += [name]
             queue[:0] = values
         else:
@@ -134,7 +137,10 @@ def translate(argv: list[str]) -> list[str]:
     return env + out
 
 
-SWITCHES = ("--quiet", "--json", "--best", "--help")
+def switch_flags() -> set[str]:
+    """The flags that take no value."""
+    names = [f.name for kind in (Config, Options) for f in dataclasses.fields(kind) if isinstance(f.default, bool)]
+    return {flag(n) for n in names} | {flag(f"no-{n}") for n in names} | {"--json", "--no-json", "--best", "--no-best", "--help"}
 
 
 def is_number(word: str) -> bool:
@@ -150,12 +156,9 @@ class Train:
     """Train a policy and evaluate it. Precedence: defaults < preset < --config FILE < flags."""
 
     settings: Config
+    reporting: Options
     config: Path | None = None
     """A TOML file of settings, one a line: gamma = 0.98."""
-    run_dir: Path | None = None
-    """A new folder for the run; by default one under runs/."""
-    quiet: bool = False
-    """No progress: only the closing line."""
     json: bool = False
     """The closing evaluation as one JSON line on stdout, nothing else."""
 
@@ -166,8 +169,8 @@ def train(argv: list[str]) -> int:
     argv = translate(argv)
 
     def read(default: Config) -> Train:
-        known = [*map(flag, FIELDS), "--config", "--run-dir", "--quiet", "--json"]
-        return parse(Train, "train", argv, known, default=Train(default))
+        known = [*map(flag, (*FIELDS, *(f.name for f in dataclasses.fields(Options)))), *switch_flags(), "--config"]
+        return parse(Train, "train", argv, known, default=Train(default, Options()))
 
     # Twice: what the flags say of environment, preset and file decides the defaults of all the others.
     first = read(Config())
@@ -176,9 +179,9 @@ def train(argv: list[str]) -> int:
         raise InputError("train: which environment? For example: swingup train Pendulum-v1")
     config = check(replace(wanted.settings, preset=pick(wanted.settings.preset, wanted.settings.env).name))
     from swingup.run import closing
-    from swingup.training import run_training
 
-    run = run_training(config, config.env, wanted.run_dir, wanted.quiet or wanted.json, command)
+    options = replace(wanted.reporting, quiet=wanted.reporting.quiet or wanted.json)
+    run = run_training(config, config.env, options, command)
     if not run.result:
         print(f"swingup: interrupted; the policy is in {run.folder}", file=sys.stderr)
         return 130
@@ -204,7 +207,7 @@ class Eval:
 
 def evaluate(argv: list[str]) -> int:
     """swingup eval RUN"""
-    wanted = parse(Eval, "eval", translate(argv), ["--episodes", "--seed", "--best", "--json"])
+    wanted = parse(Eval, "eval", translate(argv), ["--episodes", "--seed", *switch_flags()])
     if wanted.episodes < 1:
         raise InputError(f"--episodes {wanted.episodes}: expected a number from 1")
     if wanted.seed is not None and not 0 <= wanted.seed < 2**32:

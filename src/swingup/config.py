@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 PRESETS = Path(__file__).parent / "presets"
 
-Noise = Literal["gaussian", "ou"]
+Noise = Literal["gaussian", "ou", "decay"]
+Weights = Literal["paper", "tflearn"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,12 @@ class Config:
     steps: int = 100_000
     """Environment steps to train for, summed over the environments."""
 
+    episodes: int | None = None
+    """Stop after this many training episodes, if `steps` are not over before."""
+
+    episode_steps: int | None = None
+    """Cut episodes (truncate, not terminate) after this many steps, for environments without a time limit of their own."""
+
     envs: int = 1
     """Environments stepped in lockstep; every environment step is followed by `updates` gradient steps, whatever this is."""
 
@@ -50,6 +57,9 @@ class Config:
 
     action_layer: int = 1
     """The critic's hidden layer where the action joins: 1 as in TD3, 2 as in the DDPG paper."""
+
+    weights: Weights = "paper"
+    """How weights begin: paper (uniform by fan-in, last layers within 3e-3) or tflearn (as in the 2017 tutorial)."""
 
     actor_lr: float = 1e-3
     """Adam's step size for the actor."""
@@ -73,10 +83,13 @@ class Config:
     """Transitions that replay holds before it overwrites the oldest."""
 
     warmup: int = 1_000
-    """Environment steps with uniformly random actions before learning starts."""
+    """Environment steps before learning starts."""
+
+    uniform: bool = True
+    """Act uniformly at random in the warm-up, instead of with the untrained policy and its noise."""
 
     noise: Noise = "gaussian"
-    """Exploration: gaussian (independent at every step) or ou (Ornstein-Uhlenbeck, drifting)."""
+    """Exploration: gaussian (independent at every step), ou (Ornstein-Uhlenbeck, drifting) or decay (the 2017 tutorial's)."""
 
     sigma: float = 0.1
     """Strength of the exploration noise, in units of half the action range."""
@@ -90,6 +103,9 @@ class Config:
     final_episodes: int = 100
     """Episodes of the evaluation that closes the run."""
 
+    episode_lines: bool = False
+    """Print a line for each episode (reward, number, Qmax), as the 2017 tutorial does, instead of the bar."""
+
     threads: int = 2
     """CPU threads of XLA; pinned, because their number decides the bits of a result."""
 
@@ -98,6 +114,8 @@ class Config:
 RANGES: dict[str, tuple[float, float, bool]] = {
     "seed": (0, 2**32 - 1, True),
     "steps": (1, 2**31 - 1, True),
+    "episodes": (1, 2**31 - 1, True),
+    "episode_steps": (1, 2**31 - 1, True),
     "envs": (1, 4096, True),
     "action_layer": (1, 64, True),
     "actor_lr": (0, 1, False),
@@ -115,6 +133,8 @@ RANGES: dict[str, tuple[float, float, bool]] = {
     "threads": (1, 1024, True),
 }
 
+CHOICES = {"noise": get_args(Noise), "weights": get_args(Weights)}
+
 FIELDS = {f.name: f for f in dataclasses.fields(Config)}
 TYPES = get_type_hints(Config)
 
@@ -123,6 +143,8 @@ def check(config: Config) -> Config:
     """The same config if every value is usable, else an InputError naming the first that is not."""
     for name, (low, high, closed) in RANGES.items():
         value = getattr(config, name)
+        if value is None:
+            continue
         ok = math.isfinite(value) and (low <= value if closed else low < value) and value <= high
         if not ok:
             raise InputError(
@@ -134,8 +156,9 @@ def check(config: Config) -> Config:
         raise InputError(
             f"--action-layer {config.action_layer}: there are {len(config.hidden)} hidden layers (--hidden); use 1 to {len(config.hidden)}"
         )
-    if config.noise not in get_args(Noise):
-        raise InputError(f"--noise {config.noise}: expected {' or '.join(get_args(Noise))}")
+    for name, words in CHOICES.items():
+        if getattr(config, name) not in words:
+            raise InputError(f"--{name} {getattr(config, name)}: expected {' or '.join(words)}")
     if config.warmup >= config.steps:
         raise InputError(
             f"--warmup {config.warmup}: learning would start after the end (--steps {config.steps}); lower one or raise the other"
@@ -159,19 +182,15 @@ def coerce(name: str, value: Any, where: str) -> Any:
     """A value read from TOML or JSON as its field's type, or an InputError."""
     if name not in FIELDS:
         raise InputError(f"{where}: there is no setting {name!r}{nearest(name, FIELDS) or '; see swingup train --help'}")
-    want = TYPES[name]
-    if want is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
     if name == "hidden" and isinstance(value, (list, tuple)) and all(type(v) is int for v in value):
         return tuple(value)
-    if type(value) is (str if name == "noise" else want):
+    kind = {"hidden": list, "noise": str, "weights": str, "episodes": int, "episode_steps": int}.get(name, TYPES[name])
+    if kind is float and type(value) is int:
+        return float(value)
+    if (type(value) is kind and name != "hidden") or (value is None and FIELDS[name].default is None):
         return value
-    kind = {"hidden": "list of whole numbers", "noise": "string"}.get(name) or {
-        int: "whole number",
-        float: "number",
-        str: "string",
-    }[want]
-    raise InputError(f"{where}: {name} = {value!r} is not a {kind}")
+    words = {list: "list of whole numbers", int: "whole number", float: "number", bool: "true or false", str: "string"}
+    raise InputError(f"{where}: {name} = {value!r} is not a {words[kind]}")
 
 
 def apply(config: Config, values: dict[str, Any], where: str) -> Config:
@@ -235,13 +254,19 @@ def plan(config: Config, spec: Spec) -> Plan:
     """The engine's static description of this run: networks of the environment's sizes, and everything else as given."""
     from swingup.agent import Agent
     from swingup.learn import Plan
-    from swingup.nets import Actor, Critic
-    from swingup.noise import Gaussian, OrnsteinUhlenbeck
+    from swingup.nets import PAPER, TFLEARN, Actor, Critic
+    from swingup.noise import EpisodeDecay, Gaussian, OrnsteinUhlenbeck
 
-    noise = {"gaussian": Gaussian, "ou": OrnsteinUhlenbeck}[config.noise](config.sigma)
+    half = tuple((high - low) / 2 for low, high in zip(spec.low, spec.high, strict=True))
+    noise = {
+        "gaussian": lambda: Gaussian(config.sigma),
+        "ou": lambda: OrnsteinUhlenbeck(config.sigma),
+        "decay": lambda: EpisodeDecay(half),
+    }[config.noise]()
+    weights = {"paper": PAPER, "tflearn": TFLEARN}[config.weights]
     agent = Agent(
-        actor=Actor(spec.obs_size, spec.action_size, config.hidden),
-        critic=Critic(spec.obs_size, spec.action_size, config.hidden, config.action_layer),
+        actor=Actor(spec.obs_size, spec.action_size, config.hidden, weights),
+        critic=Critic(spec.obs_size, spec.action_size, config.hidden, config.action_layer, weights),
         noise=noise,
         actor_lr=config.actor_lr,
         critic_lr=config.critic_lr,
@@ -249,4 +274,4 @@ def plan(config: Config, spec: Spec) -> Plan:
         tau=config.tau,
         batch=config.batch,
     )
-    return Plan(agent, config.envs, config.capacity, config.warmup, updates=config.updates)
+    return Plan(agent, config.envs, config.capacity, config.warmup, config.uniform, config.updates)

@@ -26,7 +26,7 @@ class Logs:
     `Qmax_value` (by episode). A write that fails is reported once; training goes on without the logs.
     """
 
-    def __init__(self, folder: Path, n: int, warn: Any):
+    def __init__(self, folder: Path, warn: Any):
         from tensorboardX import SummaryWriter
 
         self.folder, self.warn, self.broken = folder, warn, False
@@ -35,37 +35,33 @@ class Logs:
         self.step = self.logged = self.episodes = self.updates = 0
         self.recent: deque[Episode] = deque(maxlen=100)
         self.window: list[Metrics] = []
-        self.q_max = np.zeros((n, 2))  # sum and count since each environment's episode began
 
     def tick(self, tick: Tick) -> None:
         """Take note of one iteration; writes when an episode ended or an interval is over."""
         self.step = tick.step
         if tick.metrics is not None:
             self.window.append(tick.metrics)
-            self.q_max += (tick.metrics.q_max, 1)
         for episode in tick.episodes:
             self.episode(episode)
         if tick.step // EVERY > self.logged // EVERY:
             self.interval()
 
     def episode(self, episode: Episode) -> None:
-        total, count = self.q_max[episode.env]
-        self.q_max[episode.env] = 0
         self.recent.append(episode)
-        q_max = total / count if count else float("nan")
-        self.guard(lambda: self.write_episode(episode, q_max))
+        self.guard(lambda: self.write_episode(episode))
         self.episodes += 1
 
-    def write_episode(self, episode: Episode, q_max: float) -> None:
+    def write_episode(self, episode: Episode) -> None:
+        known = not np.isnan(episode.q_max)
         row = {
             "episode": self.episodes, "env": episode.env, "step": self.step, "return": episode.ret, "length": episode.length,
             "seconds": round(time.monotonic() - self.start, 3), "seed": episode.seed, "terminated": int(episode.terminated),
-            "q_max": "" if np.isnan(q_max) else q_max,
+            "q_max": episode.q_max if known else "",
         }  # fmt: skip
         append_csv(self.folder / "episodes.csv", [row])
         self.board.add_scalar("Reward", episode.ret, self.episodes)
-        if not np.isnan(q_max):
-            self.board.add_scalar("Qmax_value", q_max, self.episodes)
+        if known:
+            self.board.add_scalar("Qmax_value", episode.q_max, self.episodes)
 
     def interval(self) -> None:
         now = time.monotonic()
@@ -119,24 +115,45 @@ class Logs:
         self.guard(self.board.close)
 
 
+class Lines:
+    """A line for each episode, with the 2017 tutorial's three figures."""
+
+    def __init__(self, console: Any):
+        self.console, self.episodes = console, 0
+
+    def tick(self, tick: Tick) -> None:
+        for e in tick.episodes:
+            self.console.print(f"| Reward: {e.ret:.0f} | Episode {self.episodes} | Qmax: {e.q_max:.4f}")
+            self.episodes += 1
+
+    def evaluation(self, step: int, e: Evaluation) -> None:
+        low, high = e.ci95
+        self.console.print(f"greedy after {step:,} steps: {e.mean:,.1f} (95 % interval {low:,.1f} to {high:,.1f})")
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
 class Bar:
     """One line on the terminal: how far, how well, how fast, how long still. Redrawn ten times a second by `tick`.
 
     Time left comes from the speed of the last half minute of training, so that the fast random steps before it do not
-    make it lie; until there is training to measure it shows a dash.
+    make it lie; until there is training to measure it shows a dash. A budget of episodes is counted in episodes.
     """
 
-    def __init__(self, console: Any, steps: int):
+    def __init__(self, console: Any, steps: int, episodes: int | None = None):
         from rich.progress import BarColumn, Progress, TextColumn
 
-        text = TextColumn("{task.description}")
-        self.progress = Progress(TextColumn("{task.completed:>9,.0f} / {task.total:,.0f} steps"), BarColumn(24), text,
-                                 console=console, auto_refresh=False, transient=True)  # fmt: skip
-        self.task = self.progress.add_task("", total=steps)
+        unit = "steps" if episodes is None else "episodes"
+        count = TextColumn("{task.completed:>9,.0f} / {task.total:,.0f} " + unit)
+        columns = (count, BarColumn(24), TextColumn("{task.description}"))
+        self.progress = Progress(*columns, console=console, auto_refresh=False, transient=True)
+        self.by_episode, self.total = episodes is not None, episodes or steps
+        self.task = self.progress.add_task("", total=self.total)
         self.progress.start()
-        self.steps, self.episodes, self.next, self.note = steps, 0, 0.0, ""
+        self.episodes, self.next, self.note = 0, 0.0, ""
         self.recent: deque[float] = deque(maxlen=10)
-        self.speed: deque[tuple[float, int]] = deque(maxlen=300)
+        self.speed: deque[tuple[float, int, int]] = deque(maxlen=300)  # time, steps, what the budget counts
 
     def tick(self, tick: Tick) -> None:
         self.episodes += len(tick.episodes)
@@ -145,29 +162,25 @@ class Bar:
         if now < self.next:
             return
         self.next = now + 0.1
+        done = self.episodes if self.by_episode else tick.step
         if tick.metrics is not None:
-            self.speed.append((now, tick.step))
-        words = [f"{self.episodes:,} episodes"]
-        if self.recent:
-            words.append(f"return {np.mean(self.recent):,.1f}")
+            self.speed.append((now, tick.step, done))
+        words = [f"{tick.step:,} steps" if self.by_episode else f"{self.episodes:,} episodes"]
+        words += [f"return {np.mean(self.recent):,.1f}"] if self.recent else []
         words += [self.note] if self.note else []
-        self.draw(tick.step, " · ".join([*words, *self.pace(tick.step)]))
+        self.progress.update(self.task, completed=done, description=" · ".join([*words, *self.pace(done)]))
+        self.progress.refresh()
 
-    def pace(self, step: int) -> list[str]:
+    def pace(self, done: int) -> list[str]:
         if len(self.speed) < 5:
             return ["time left –"]
-        (t0, s0), (t1, s1) = self.speed[0], self.speed[-1]
-        rate = (s1 - s0) / max(t1 - t0, 1e-9)
-        left = (self.steps - step) / max(rate, 1e-9)
-        return [f"{rate:,.0f} steps/s", f"{clock(left)} left"]
+        (t0, s0, d0), (t1, s1, d1) = self.speed[0], self.speed[-1]
+        left = (self.total - done) / max(d1 - d0, 1e-9) * (t1 - t0)
+        return [f"{(s1 - s0) / (t1 - t0):,.0f} steps/s", f"{clock(left)} left" if d1 > d0 else "time left –"]
 
     def evaluation(self, step: int, e: Evaluation) -> None:
         self.note = f"greedy {e.mean:,.1f}"
         self.next = 0.0
-
-    def draw(self, step: int, text: str) -> None:
-        self.progress.update(self.task, completed=step, description=text)
-        self.progress.refresh()
 
     def close(self) -> None:
         self.progress.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import NamedTuple
 
@@ -32,6 +33,7 @@ class HostLoop:
     def __init__(self, plan: Plan, env: HostEnv, seed: int):
         self.plan, self.env, self.iteration = plan, env, 0
         self.collector = HostCollector(env, seed)
+        self.q_max = np.zeros((plan.n, 2))  # sum and count since each environment's episode began
         self.explore = jax.jit(partial(learn.explore, plan), donate_argnums=0)
         self.improve = jax.jit(partial(learn.improve, plan), donate_argnums=0)
         self.state = jax.jit(partial(learn.init, plan))(jax.random.key(seed))
@@ -53,11 +55,18 @@ class HostLoop:
             if not metrics.finite:
                 raise Diverged(
                     f"step {step}: a gradient is not finite (critic loss {metrics.critic_loss:.3g}, Q {metrics.q_mean:.3g}); "
-                    "the weights are as they were, lower --critic-lr or scale the reward down"
+                    "the weights stayed finite, lower --critic-lr or scale the reward down"
                 )
+            self.q_max += (metrics.q_max, 1)
         else:
             self.state, self.action = self.explore(self.state, rows, self.collector.obs)
-        return Tick(step, episodes, metrics)
+        return Tick(step, [self.valued(e) for e in episodes], metrics)
+
+    def valued(self, episode: Episode) -> Episode:
+        """The episode with its q_max, and the count for the environment's next one begun."""
+        total, count = self.q_max[episode.env]
+        self.q_max[episode.env] = 0
+        return episode._replace(q_max=float(total / count) if count else math.nan)
 
     def policy(self) -> Policy:
         """The greedy policy of now, as NumPy copies (the device's own buffers are overwritten by the next tick)."""

@@ -59,12 +59,15 @@ class OrnsteinUhlenbeck:
 
 @dataclass(frozen=True)
 class EpisodeDecay:
-    """The 2017 tutorial's offset, +1/(1 + episode) in environment units on a half-range of `half`: it biases, it does not explore."""
+    """The 2017 tutorial's offset: 1/(1 + episode) in environment units, always positive, so it biases rather than explores.
 
-    half: float = 1.0
+    half[A]: half the action range per dimension, in environment units.
+    """
+
+    half: tuple[float, ...]
 
     def sample(self, state: NoiseState, key, first):
         del key
         episode = state.episode + first.astype(jnp.int32)
-        offset = jnp.broadcast_to((1 / self.half / (1 + episode))[:, None], state.offset.shape).astype(state.offset.dtype)
+        offset = 1 / (1 + episode)[:, None] / jnp.asarray(self.half, state.offset.dtype)
         return offset, NoiseState(offset, episode)

@@ -19,6 +19,21 @@ from swingup.policy import Policy
 LOCKSTEP = 10
 
 
+class Table(dict[str, np.ndarray]):
+    """Named columns; a notebook shows them as a table of the first and last rows."""
+
+    def rows(self) -> list[dict[str, float]]:
+        return [dict(zip(self.keys(), row, strict=True)) for row in zip(*self.values(), strict=True)]
+
+    def _repr_html_(self) -> str:
+        rows = [[f"{x:,.6g}" for x in row.values()] for row in self.rows()]
+        if len(rows) > 10:
+            rows = [*rows[:5], ["…"] * len(self.keys()), *rows[-5:]]
+        head = "".join(f"<th>{name}</th>" for name in self.keys())
+        body = "".join("<tr>" + "".join(f"<td>{x}</td>" for x in row) + "</tr>" for row in rows)
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
 class Run:
     """A run's folder as an object.
 
@@ -51,20 +66,30 @@ class Run:
         return json.loads(path.read_text()) if path.exists() else {}
 
     @property
-    def episodes(self) -> dict[str, np.ndarray]:
-        return store.read_csv(self.folder / "episodes.csv")
+    def episodes(self) -> Table:
+        return Table(store.read_csv(self.folder / "episodes.csv"))
 
     @property
-    def metrics(self) -> dict[str, np.ndarray]:
-        return store.read_csv(self.folder / "metrics.csv")
+    def metrics(self) -> Table:
+        return Table(store.read_csv(self.folder / "metrics.csv"))
 
     @property
-    def evaluations(self) -> dict[str, np.ndarray]:
-        return store.read_csv(self.folder / "evaluations.csv")
+    def evaluations(self) -> Table:
+        return Table(store.read_csv(self.folder / "evaluations.csv"))
+
+    def plot(self) -> Any:
+        """The run's learning curve, as a matplotlib figure (shown inline in a notebook)."""
+        from swingup.plot import figure
+
+        return figure(self.config.env, self.episodes, self.evaluations)
 
     def evaluate(self, episodes: int = 100, seed: int | None = None, best: bool = False) -> Evaluation:
         """Play greedy episodes on fresh environments; the run's own seed gives the episodes of its closing line."""
-        env = GymEnv(factory(self.config.env if self.source is None else self.source), min(LOCKSTEP, episodes))
+        env = GymEnv(
+            factory(self.config.env if self.source is None else self.source),
+            min(LOCKSTEP, episodes),
+            limit=self.config.episode_steps,
+        )
         try:
             return evaluate_policy(self.best if best else self.policy, env, episodes, self.config.seed if seed is None else seed)
         finally:

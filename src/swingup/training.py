@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shlex
+import math
 import signal
-import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from swingup import store
+from swingup import runtime, store
 from swingup.config import Config, apply, base, check, plan
 from swingup.envs.gym import GymEnv, factory, name_of
 from swingup.errors import Diverged, EnvFault
 from swingup.evaluate import Evaluation, evaluate_policy
 from swingup.run import LOCKSTEP, Run, figures
+
+if TYPE_CHECKING:
+    from swingup.loop import HostLoop
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run shows itself; nothing here changes a byte of what it learns."""
+
+    run_dir: Path | None = None
+    """A new folder for the run; by default one under runs/."""
+    quiet: bool = False
+    """No progress: only the closing line."""
 
 
 def train(env: Any, *, preset: str = "auto", run_dir: str | Path | None = None, quiet: bool = False, **settings: Any) -> Run:
@@ -29,11 +42,11 @@ def train(env: Any, *, preset: str = "auto", run_dir: str | Path | None = None, 
     the run, else one under runs/. Raises InputError (a ValueError) for settings or environments that cannot be used,
     EnvFault where the environment breaks its contract on the way, Diverged where a gradient stops being finite.
     """
-    make = factory(env)
-    name = env if isinstance(env, str) else describe(make)
-    config = apply(base(name, preset), {"env": name, **settings}, "train")
+    name = env if isinstance(env, str) else describe(factory(env))
+    config = check(apply(base(name, preset), {"env": name, **settings}, "train"))
     arguments = ", ".join(f"{k}={v!r}" for k, v in {"preset": preset, **settings}.items())
-    return run_training(check(config), env, Path(run_dir) if run_dir else None, quiet, f"swingup.train({name!r}, {arguments})")
+    options = Options(run_dir=Path(run_dir) if run_dir else None, quiet=quiet)
+    return run_training(config, env, options, f"swingup.train({name!r}, {arguments})")
 
 
 def describe(make: Any) -> str:
@@ -44,54 +57,53 @@ def describe(make: Any) -> str:
         env.close()
 
 
-def run_training(config: Config, env: Any, run_dir: Path | None, quiet: bool, command: str = "") -> Run:
-    """One run, from an empty folder to its closing evaluation. Reports on stderr unless quiet."""
+def run_training(config: Config, env: Any, options: Options, command: str) -> Run:
+    """One run, from an empty folder to its closing evaluation; `command` is what is written down as having started it."""
     started = time.monotonic()
-    make = factory(env)
-    training, testing = GymEnv(make, config.envs, config.env), None
-    from swingup import runtime
+    with ExitStack() as stack:
+        # The environments first: an id or a space that cannot work is refused before JAX is imported or a folder made.
+        training = stack.enter_context(closing(GymEnv(factory(env), config.envs, config.env, config.episode_steps)))
+        copies = min(LOCKSTEP, max(config.eval_episodes, config.final_episodes))
+        testing = stack.enter_context(closing(GymEnv(factory(env), copies, config.env, config.episode_steps)))
+        runtime.prepare(config.threads)
+        from rich.console import Console
 
-    runtime.prepare(config.threads)
-    from rich.console import Console
+        from swingup.loop import HostLoop
 
-    from swingup.log import Bar, Logs
-    from swingup.loop import HostLoop
-
-    console = Console(stderr=True, highlight=False, quiet=quiet)
-    folder = store.new_folder(config, run_dir)
-    store.write_config(folder, config, command or shlex.join(["swingup", *sys.argv[1:]]))
-    console.print(f"{config.env} · preset {config.preset} · seed {config.seed} · {runtime.device_line(config.threads)}")
-    logs = Logs(folder, config.envs, console.print)
-    logs.settings(dataclasses.asdict(config))
-    bar = Bar(console, config.steps)
-    try:
-        testing = GymEnv(make, min(LOCKSTEP, max(config.eval_episodes, config.final_episodes)), config.env)
+        console = Console(stderr=True, highlight=False, quiet=options.quiet)
+        folder = store.new_folder(config, options.run_dir)
+        store.write_config(folder, config, command)
+        console.print(f"{config.env} · preset {config.preset} · seed {config.seed} · {runtime.device_line(config.threads)}")
+        reports = [stack.enter_context(closing(r)) for r in reporters(config, folder, console)]
         loop = HostLoop(plan(config, training.spec), training, config.seed)
-        keeper = Keeper(config, folder, loop, testing, [logs, bar])
-        with interruptible() as stop:
-            finish(config, loop, keeper, stop)
-    finally:
-        bar.close()
-        logs.close()
-        for e in (training, testing):
-            if e is not None:
-                e.close()
-    if keeper.last is not None:
-        steps = loop.iteration * config.envs
-        result = figures(keeper.last, folder, time.monotonic() - started, steps)
+        keeper = Keeper(config, folder, loop, testing, reports)
+        last = finish(config, loop, keeper, stack.enter_context(interruptible()))
+    if last is not None:
+        result = figures(last, folder, time.monotonic() - started, loop.iteration * config.envs)
         store.write(folder / "result.json", json.dumps(result) + "\n")
     return Run(folder, None if isinstance(env, str) else env)
 
 
-def finish(config: Config, loop: Any, keeper: Keeper, stop: dict) -> None:
-    """Tick until the steps are done, evaluating on the way; keeps the policy whatever happens."""
-    step = 0
+def reporters(config: Config, folder: Path, console: Any) -> list[Any]:
+    """What looks on: each has `tick(tick)`, `evaluation(step, evaluation)` and `close()`."""
+    from swingup.log import Bar, Lines, Logs
+
+    logs = Logs(folder, console.print)
+    logs.settings(dataclasses.asdict(config))
+    return [logs, Lines(console) if config.episode_lines else Bar(console, config.steps, config.episodes)]
+
+
+def finish(config: Config, loop: HostLoop, keeper: Keeper, stop: dict[str, bool]) -> Evaluation | None:
+    """Tick until the budget is spent, evaluating on the way; keeps the policy whatever happens. None if interrupted."""
+    step = episodes = 0
+    enough = config.episodes or math.inf
     try:
-        while step < config.steps and not stop["asked"]:
+        while step < config.steps and episodes < enough and not stop["asked"]:
             tick = loop.tick()
             for report in keeper.reports:
                 report.tick(tick)
             before, step = step, tick.step
+            episodes += len(tick.episodes)
             if step // config.eval_every > before // config.eval_every and step < config.steps:
                 keeper.evaluate(step, config.eval_episodes)
     except (EnvFault, Diverged) as error:
@@ -99,17 +111,15 @@ def finish(config: Config, loop: Any, keeper: Keeper, stop: dict) -> None:
         raise
     finally:
         keeper.save("last")
-    if not stop["asked"]:
-        keeper.last = keeper.evaluate(step, config.final_episodes)
+    return None if stop["asked"] else keeper.evaluate(step, config.final_episodes)
 
 
 class Keeper:
     """Evaluates the policy now and then, and keeps the best and the last."""
 
-    def __init__(self, config: Config, folder: Path, loop: Any, env: GymEnv, reports: list[Any]):
+    def __init__(self, config: Config, folder: Path, loop: HostLoop, env: GymEnv, reports: list[Any]):
         self.config, self.folder, self.loop, self.env, self.reports = config, folder, loop, env, reports
-        self.best = -float("inf")
-        self.last: Evaluation | None = None
+        self.best = -math.inf
 
     def evaluate(self, step: int, episodes: int) -> Evaluation:
         evaluation = evaluate_policy(self.loop.policy(), self.env, episodes, self.config.seed)

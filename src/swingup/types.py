@@ -104,7 +104,11 @@ class Spec:
 
 
 class Episode(NamedTuple):
-    """One finished episode: which environment, the number of its episode, its seed, its return and how it ended."""
+    """One finished episode: which environment, the number of its episode there, its seed, return, length and how it ended.
+
+    q_max: the mean over the episode's updates of the largest Q in the minibatch (NaN before learning), as the 2017
+    tutorial reports it.
+    """
 
     env: int
     number: int
@@ -112,6 +116,7 @@ class Episode(NamedTuple):
     ret: float
     length: int
     terminated: bool
+    q_max: float = math.nan
 
 
 def flatten(obs: Any) -> np.ndarray:

@@ -22,10 +22,13 @@ EXTRAS = {"mujoco": "mujoco", "box2d": "box2d", "Box2D": "box2d"}
 
 
 class GymEnv:
-    """N Gymnasium environments, stepped one after the other; every value is checked before it is copied."""
+    """N Gymnasium environments, stepped one after the other; every value is checked before it is copied.
 
-    def __init__(self, make: Callable[[], gymnasium.Env], n: int = 1, name: str | None = None):
-        self.n = n
+    make: called n times; name: what errors call them; limit: steps after which an episode is truncated.
+    """
+
+    def __init__(self, make: Callable[[], gymnasium.Env], n: int = 1, name: str | None = None, limit: int | None = None):
+        self.n, self.limit = n, limit
         self.envs = [make() for _ in range(n)]
         self.spec = spec_of(self.envs[0], name or name_of(self.envs[0]))
         self.count = np.zeros((n, 2), np.int64)  # episodes begun, steps in this one: for error messages
@@ -52,6 +55,7 @@ class GymEnv:
             self.count[i, 1] += 1
             result = self.call(i, self.envs[i].step, executed[i])
             observed, reward[i], flags[0, i], flags[1, i] = check_outcome(result, self.where(i))
+            flags[1, i] |= self.limit is not None and self.count[i, 1] >= self.limit
             obs[i] = self.observe(i, observed)
         return Step(obs, reward, flags[0], flags[1])
 
