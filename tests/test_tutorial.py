@@ -1,6 +1,9 @@
 """The 2017 notebook: its numbers, its figures, its corrections. One test for each claim of docs/tutorial.md."""
 
+import json
 import re
+from itertools import pairwise
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -132,6 +135,79 @@ def test_an_episode_is_cut_not_ended_by_episode_steps():
     loop = HostLoop(plan(tutorial(hidden=(8, 8)), PENDULUM), GymEnv(factory("Pendulum-v1"), limit=50), 0)
     ended = [e for _ in range(100) for e in loop.tick().episodes]
     assert [(e.length, e.terminated) for e in ended] == [(50, False), (50, False)]
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """Three episodes of the tutorial, filmed."""
+    return swingup.train(
+        "Pendulum-v1", preset="tutorial", episodes=3, hidden=(8, 8), final_episodes=1, record=True, quiet=True,
+        run_dir=tmp_path_factory.mktemp("tutorial") / "run",
+    )  # fmt: skip
+
+
+def test_tensorboard_reads_the_tutorials_scalars_and_graph(recorded):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(recorded.folder))
+    events.Reload()
+    for tag, column in (("Reward", "return"), ("Qmax_value", "q_max")):
+        assert [e.step for e in events.Scalars(tag)] == [0, 1, 2]
+        np.testing.assert_allclose([e.value for e in events.Scalars(tag)], recorded.episodes[column], rtol=1e-5)
+    boxes = {node.name.split("/")[0] for node in events.Graph().node}
+    assert {"actor", "critic", "target_actor", "target_critic", "critic_loss", "actor_loss", "soft_update"} <= boxes
+
+
+def test_record_films_the_cubic_episodes(recorded):
+    import av
+
+    films = sorted((recorded.folder / "videos").iterdir())
+    assert [p.name for p in films] == ["episode-000000.mp4", "episode-000001.mp4"]  # 0, 1, then 8, 27, ...
+    with av.open(films[0]) as film:
+        frames = [f.to_ndarray(format="rgb24") for f in film.decode(video=0)]
+    assert len(frames) == 201  # the first observation and 200 steps
+    assert frames[0].shape == (500, 500, 3)
+    assert np.mean([np.any(a != b) for a, b in pairwise(frames)]) > 0.9
+
+
+def test_recording_changes_nothing_that_is_learnt(recorded, tmp_path):
+    plain = swingup.train(
+        "Pendulum-v1", preset="tutorial", episodes=3, hidden=(8, 8), final_episodes=1, quiet=True, run_dir=tmp_path / "run"
+    )
+    assert plain.result["mean"] == recorded.result["mean"]
+    assert list(plain.episodes["return"]) == list(recorded.episodes["return"])
+
+
+def test_a_finished_run_is_filmed_and_played_by_command(recorded, capsys):
+    from swingup import cli
+
+    assert cli.run(["video", str(recorded.folder), "--episodes", "2", "--json"]) == 0
+    clips = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [c["length"] for c in clips] == [200, 200]
+    assert clips[0]["return"] == pytest.approx(recorded.result["mean"])  # the closing evaluation's first episode
+    assert all(Path(c["video"]).is_file() for c in clips)
+    assert "<video" in recorded.video().data
+
+
+def test_a_window_needs_a_display(recorded, capsys, monkeypatch):
+    from swingup import cli
+
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    for argv in (["watch", str(recorded.folder)], ["train", "Pendulum-v1", "--render"]):
+        assert cli.run(argv) == 2
+        err = capsys.readouterr().err
+        assert "no display" in err
+        assert err.count("\n") == 1
+
+
+def test_a_run_shows_itself(recorded):
+    figure = recorded.plot()
+    dots, curve = figure.axes[0].lines
+    assert len(dots.get_xdata()) == 3
+    assert list(curve.get_xdata()) == [600]
+    assert "<table>" in recorded.episodes._repr_html_()
+    assert recorded.episodes.rows()[1]["episode"] == 1
 
 
 @pytest.mark.slow

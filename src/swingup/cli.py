@@ -25,7 +25,10 @@ USAGE = """swingup: continuous-control policies with DDPG, in JAX
 
   swingup train ENV      train a policy          swingup train Pendulum-v1
   swingup eval RUN       evaluate a run          swingup eval runs/... --episodes 100
+  swingup video RUN      film greedy episodes    swingup video runs/... --episodes 2
+  swingup watch RUN      show them in a window   swingup watch runs/...
   swingup presets        list named settings     swingup presets pendulum
+  swingup doctor         does it work here?      swingup doctor
 
   swingup COMMAND --help shows the flags of a command.
 """
@@ -190,35 +193,83 @@ def train(argv: list[str]) -> int:
 
 
 @dataclass(frozen=True)
-class Eval:
-    """Play greedy episodes with a run's policy on fresh environments."""
+class Play:
+    """Play greedy episodes with a run's policy."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """The run's folder."""
-    episodes: int = 100
+    episodes: int = 1
     """How many episodes."""
     seed: int | None = None
     """Seed of the episodes; by default the run's, which gives the episodes of its closing line."""
     best: bool = False
     """The policy of the best evaluation while training, instead of the last one."""
     json: bool = False
-    """One JSON line on stdout."""
+    """JSON on stdout, nothing else."""
+
+
+def played(command: str, argv: list[str], episodes: int) -> Play:
+    """The arguments of a command that plays, checked."""
+    words = translate(argv)
+    if "--episodes" not in words:
+        words += ["--episodes", str(episodes)]
+    play = parse(Play, command, words, ["--episodes", "--seed", *switch_flags()])
+    if play.episodes < 1:
+        raise InputError(f"--episodes {play.episodes}: expected a number from 1")
+    if play.seed is not None and not 0 <= play.seed < 2**32:
+        raise InputError(f"--seed {play.seed}: expected a number from 0 to {2**32 - 1}")
+    return play
 
 
 def evaluate(argv: list[str]) -> int:
-    """swingup eval RUN"""
-    wanted = parse(Eval, "eval", translate(argv), ["--episodes", "--seed", *switch_flags()])
-    if wanted.episodes < 1:
-        raise InputError(f"--episodes {wanted.episodes}: expected a number from 1")
-    if wanted.seed is not None and not 0 <= wanted.seed < 2**32:
-        raise InputError(f"--seed {wanted.seed}: expected a number from 0 to {2**32 - 1}")
+    """swingup eval RUN: greedy episodes on fresh environments."""
+    play, started = played("eval", argv, 100), time.monotonic()
     from swingup.run import closing, figures, load
 
-    started = time.monotonic()
-    run = load(wanted.run)
-    e = run.evaluate(wanted.episodes, wanted.seed, wanted.best)
+    run = load(play.run)
+    e = run.evaluate(play.episodes, play.seed, play.best)
     result = figures(e, run.folder, time.monotonic() - started)
-    print(json.dumps(result) if wanted.json else closing(result, run.config.env))
+    print(json.dumps(result) if play.json else closing(result, run.config.env))
+    return 0
+
+
+def video(argv: list[str]) -> int:
+    """swingup video RUN: greedy episodes as MP4 files."""
+    play = played("video", argv, 1)
+    from swingup.run import load
+
+    for clip in load(play.run).film(play.episodes, play.seed, play.best):
+        line = {"video": str(clip.path), "return": clip.ret, "length": clip.length}
+        print(json.dumps(line) if play.json else f"{clip.path}: return {clip.ret:,.1f}, {clip.length} steps")
+    return 0
+
+
+def watch(argv: list[str]) -> int:
+    """swingup watch RUN: greedy episodes in a window."""
+    play, started = played("watch", argv, 3), time.monotonic()
+    from swingup.run import closing, figures, load
+
+    run = load(play.run)
+    e = run.watch(play.episodes, play.seed, play.best)
+    result = figures(e, run.folder, time.monotonic() - started)
+    print(json.dumps(result) if play.json else closing(result, run.config.env))
+    return 0
+
+
+def doctor(argv: list[str]) -> int:
+    """swingup doctor: what it runs on, and whether it will work."""
+    from rich.console import Console
+
+    from swingup.doctor import Doctor, examine, show
+
+    wanted = parse(Doctor, "doctor", translate(argv), [*(flag(f.name) for f in dataclasses.fields(Doctor)), "--no-json"])
+    config = wanted.settings()
+    with Console(stderr=True).status("looking and measuring, some seconds"):
+        report = examine(wanted.obs, wanted.actions, config, wanted.seconds)
+    if wanted.json:
+        print(json.dumps(dataclasses.asdict(report)))
+    else:
+        show(report, Console(highlight=False))
     return 0
 
 
@@ -246,4 +297,11 @@ def presets(argv: list[str]) -> int:
     return 0
 
 
-COMMANDS = {"train": train, "eval": evaluate, "presets": presets}
+COMMANDS = {
+    "train": train,
+    "eval": evaluate,
+    "video": video,
+    "watch": watch,
+    "presets": presets,
+    "doctor": doctor,
+}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from swingup.agent import Metrics
+from swingup.agent import Agent, Metrics
 from swingup.evaluate import Evaluation
 from swingup.loop import Tick
 from swingup.store import append_csv
@@ -99,6 +99,15 @@ class Logs:
         """The resolved settings, as a table in TensorBoard's Text tab."""
         table = "\n".join(["|setting|value|", "|-|-|", *(f"|{k}|{v}|" for k, v in settings.items())])
         self.guard(lambda: self.board.add_text("settings", table))
+
+    def graph(self, agent: Agent) -> None:
+        """The networks and the update, in TensorBoard's Graphs tab."""
+        try:
+            from swingup.graph import write_graph
+
+            write_graph(self.board, agent)
+        except Exception as error:  # an odd network of the user's own must not stop the other logs
+            self.warn(f"warning: no graph for TensorBoard ({type(error).__name__}: {error}); training goes on")
 
     def guard(self, write: Any) -> None:
         if self.broken:

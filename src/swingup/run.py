@@ -14,6 +14,7 @@ from swingup.config import Config
 from swingup.envs.gym import GymEnv, factory
 from swingup.evaluate import Evaluation, evaluate_policy
 from swingup.policy import Policy
+from swingup.video import Clip, film, inline, watch
 
 # How many episodes an evaluation plays side by side.
 LOCKSTEP = 10
@@ -83,13 +84,34 @@ class Run:
 
         return figure(self.config.env, self.episodes, self.evaluations)
 
+    @property
+    def env(self) -> Any:
+        """What the environment is made from: the id in the settings, or the object or factory given to `load`."""
+        return self.config.env if self.source is None else self.source
+
+    def film(self, episodes: int = 1, seed: int | None = None, best: bool = False) -> list[Clip]:
+        """Write greedy episodes as videos/eval-{k}.mp4 (H.264); by default the first ones of the closing evaluation."""
+        name, used = "best" if best else "last", self.config.seed if seed is None else seed
+
+        def path(k: int) -> Path:
+            return self.folder / "videos" / f"eval-{name}-seed{used}-{k}.mp4"
+
+        return film(self.best if best else self.policy, factory(self.env, render_mode="rgb_array"), path, episodes, used)
+
+    def video(self, episodes: int = 1, seed: int | None = None, best: bool = False) -> Any:
+        """The same, shown inline in a notebook."""
+        from IPython.display import HTML
+
+        return HTML("\n".join(inline(clip.path) for clip in self.film(episodes, seed, best)))
+
+    def watch(self, episodes: int = 3, seed: int | None = None, best: bool = False) -> Evaluation:
+        """Play greedy episodes in a window; InputError where there is no display."""
+        used = self.config.seed if seed is None else seed
+        return watch(self.best if best else self.policy, factory(self.env, render_mode="human"), episodes, used)
+
     def evaluate(self, episodes: int = 100, seed: int | None = None, best: bool = False) -> Evaluation:
         """Play greedy episodes on fresh environments; the run's own seed gives the episodes of its closing line."""
-        env = GymEnv(
-            factory(self.config.env if self.source is None else self.source),
-            min(LOCKSTEP, episodes),
-            limit=self.config.episode_steps,
-        )
+        env = GymEnv(factory(self.env), min(LOCKSTEP, episodes), limit=self.config.episode_steps)
         try:
             return evaluate_policy(self.best if best else self.policy, env, episodes, self.config.seed if seed is None else seed)
         finally:

@@ -8,19 +8,26 @@ import math
 import signal
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import gymnasium
 
 from swingup import runtime, store
 from swingup.config import Config, apply, base, check, plan
 from swingup.envs.gym import GymEnv, factory, name_of
-from swingup.errors import Diverged, EnvFault
+from swingup.errors import Diverged, EnvFault, InputError
 from swingup.evaluate import Evaluation, evaluate_policy
+from swingup.plot import Curve, in_notebook
 from swingup.run import LOCKSTEP, Run, figures
+from swingup.video import Recorder, cubic, need_display, rendering
 
 if TYPE_CHECKING:
+    from swingup.agent import Agent
     from swingup.loop import HostLoop
 
 
@@ -32,20 +39,33 @@ class Options:
     """A new folder for the run; by default one under runs/."""
     quiet: bool = False
     """No progress: only the closing line."""
+    record: bool = False
+    """Film training episodes 0, 1, 8, 27, ..., 1000, 2000, ... of the first environment into the run's videos/."""
+    render: bool = False
+    """Show the first environment in a window while it trains."""
 
 
-def train(env: Any, *, preset: str = "auto", run_dir: str | Path | None = None, quiet: bool = False, **settings: Any) -> Run:
+def train(
+    env: Any,
+    *,
+    preset: str = "auto",
+    run_dir: str | Path | None = None,
+    quiet: bool = False,
+    record: bool = False,
+    render: bool = False,
+    **settings: Any,
+) -> Run:
     """Train a policy and return its run.
 
     env: a Gymnasium id, `module:Id`, an environment that was made from an id, or a function that makes one.
     settings: fields of `Config` (`steps=`, `seed=`, `gamma=` ...); they win over the preset. run_dir: a new folder for
-    the run, else one under runs/. Raises InputError (a ValueError) for settings or environments that cannot be used,
+    the run, else one under runs/. record: film training episodes; render: show them in a window. Raises InputError (a ValueError) for settings or environments that cannot be used,
     EnvFault where the environment breaks its contract on the way, Diverged where a gradient stops being finite.
     """
     name = env if isinstance(env, str) else describe(factory(env))
     config = check(apply(base(name, preset), {"env": name, **settings}, "train"))
     arguments = ", ".join(f"{k}={v!r}" for k, v in {"preset": preset, **settings}.items())
-    options = Options(run_dir=Path(run_dir) if run_dir else None, quiet=quiet)
+    options = Options(Path(run_dir) if run_dir else None, quiet, record, render)
     return run_training(config, env, options, f"swingup.train({name!r}, {arguments})")
 
 
@@ -62,7 +82,8 @@ def run_training(config: Config, env: Any, options: Options, command: str) -> Ru
     started = time.monotonic()
     with ExitStack() as stack:
         # The environments first: an id or a space that cannot work is refused before JAX is imported or a folder made.
-        training = stack.enter_context(closing(GymEnv(factory(env), config.envs, config.env, config.episode_steps)))
+        make = makers(config, env, options)
+        training = stack.enter_context(closing(GymEnv(make, config.envs, config.env, config.episode_steps)))
         copies = min(LOCKSTEP, max(config.eval_episodes, config.final_episodes))
         testing = stack.enter_context(closing(GymEnv(factory(env), copies, config.env, config.episode_steps)))
         runtime.prepare(config.threads)
@@ -70,12 +91,16 @@ def run_training(config: Config, env: Any, options: Options, command: str) -> Ru
 
         from swingup.loop import HostLoop
 
-        console = Console(stderr=True, highlight=False, quiet=options.quiet)
+        # In a notebook stderr has a red ground, and rich would put a page of HTML around every line.
+        console = Console(stderr=not in_notebook(), highlight=False, quiet=options.quiet, force_jupyter=False)
         folder = store.new_folder(config, options.run_dir)
         store.write_config(folder, config, command)
+        if options.record:
+            training.envs[0] = Recorder(training.envs[0], folder / "videos", cubic, console.print)
         console.print(f"{config.env} · preset {config.preset} · seed {config.seed} · {runtime.device_line(config.threads)}")
-        reports = [stack.enter_context(closing(r)) for r in reporters(config, folder, console)]
-        loop = HostLoop(plan(config, training.spec), training, config.seed)
+        engine = plan(config, training.spec)
+        reports = [stack.enter_context(closing(r)) for r in reporters(config, engine.agent, folder, console)]
+        loop = HostLoop(engine, training, config.seed)
         keeper = Keeper(config, folder, loop, testing, reports)
         last = finish(config, loop, keeper, stack.enter_context(interruptible()))
     if last is not None:
@@ -84,13 +109,31 @@ def run_training(config: Config, env: Any, options: Options, command: str) -> Ru
     return Run(folder, None if isinstance(env, str) else env)
 
 
-def reporters(config: Config, folder: Path, console: Any) -> list[Any]:
+def makers(config: Config, env: Any, options: Options) -> Callable[[], gymnasium.Env]:
+    """A function that makes the training environments one after the other, the first as one that draws if it is to be seen."""
+    plain = factory(env)
+    if options.render and options.record:
+        raise InputError("--render --record: an environment draws on a window or into a file, not both; choose one")
+    if options.render:
+        need_display("--render")
+    if not (options.render or options.record):
+        return plain
+    mode = "human" if options.render else "rgb_array"
+    makes = chain([lambda: rendering(factory(env, render_mode=mode), mode, config.env)], repeat(plain))
+    return lambda: next(makes)()
+
+
+def reporters(config: Config, agent: Agent, folder: Path, console: Any) -> list[Any]:
     """What looks on: each has `tick(tick)`, `evaluation(step, evaluation)` and `close()`."""
     from swingup.log import Bar, Lines, Logs
 
     logs = Logs(folder, console.print)
     logs.settings(dataclasses.asdict(config))
-    return [logs, Lines(console) if config.episode_lines else Bar(console, config.steps, config.episodes)]
+    logs.graph(agent)
+    curve = [Curve(config.env)] if in_notebook() and not console.quiet else []
+    if config.episode_lines:
+        return [logs, *curve, Lines(console)]
+    return [logs, *(curve or [Bar(console, config.steps, config.episodes)])]
 
 
 def finish(config: Config, loop: HostLoop, keeper: Keeper, stop: dict[str, bool]) -> Evaluation | None:
@@ -104,7 +147,8 @@ def finish(config: Config, loop: HostLoop, keeper: Keeper, stop: dict[str, bool]
                 report.tick(tick)
             before, step = step, tick.step
             episodes += len(tick.episodes)
-            if step // config.eval_every > before // config.eval_every and step < config.steps:
+            due = step // config.eval_every > before // config.eval_every
+            if due and step < config.steps and episodes < enough:
                 keeper.evaluate(step, config.eval_episodes)
     except (EnvFault, Diverged) as error:
         error.add_note(f"the policy of step {step} is in {keeper.folder}")

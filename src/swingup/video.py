@@ -1,0 +1,365 @@
+"""Videos: episodes of training as they happen, greedy episodes of a policy, live play. Needs PyAV to write, not JAX."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+
+from swingup.collect import EVALUATE, episode_seed
+from swingup.envs.gym import GymEnv, name_of
+from swingup.errors import InputError
+from swingup.evaluate import Evaluation, evaluate_policy
+from swingup.policy import Policy
+
+# Frames per second where the environment does not say.
+FPS = 30
+
+CUBES = frozenset(k**3 for k in range(10))
+
+# The same frames give the same bytes: x264's choices depend on the number of threads and, with the macroblock tree, on memory
+# that it never wrote. One thread also leaves the other cores to training.
+ENCODER = {"preset": "veryfast", "crf": "23", "threads": "1", "mbtree": "0"}
+
+# How the failures of MuJoCo's three ways of drawing look: "no attribute 'eglQueryString'", "an EGL device display" ...
+GRAPHICS = re.compile(r"\b(egl|gl)[A-Z]|gladLoad|EGL|GLFW|OSMesa|OpenGL")
+MESA = "apt-get install libegl1 libgl1-mesa-dri"
+
+
+class Clip(NamedTuple):
+    """One filmed episode: its file, its return and its length in steps."""
+
+    path: Path
+    ret: float
+    length: int
+
+
+def cubic(episode: int) -> bool:
+    """Whether the 2017 Gym monitor films this episode: 0, 1, 8, 27 ... 729, then every thousandth."""
+    return episode in CUBES if episode < 1000 else episode % 1000 == 0
+
+
+class Movie:
+    """An MP4 file (H.264, plays in browsers), written frame by frame; used in `with`, an exception leaves no file.
+
+    fps: frames per second. What is written lies in a hidden part file beside `path` until `close`. Every method raises
+    InputError, one line, where PyAV is not installed or the file cannot be written.
+    """
+
+    def __init__(self, path: str | Path, fps: float):
+        self.av, self.path, self.rate = pyav(), Path(path), frame_rate(fps)
+        # Absolute, because FFmpeg takes what stands before the first colon of a relative path for a protocol.
+        self.part = self.path.absolute().with_name(f".{self.path.name}.part")
+        self.shape: tuple[int, ...] = ()
+        self.frames = 0
+        self.stream: Any = None
+        with writing(self.path):
+            self.part.parent.mkdir(parents=True, exist_ok=True)
+            self.container: Any = self.av.open(str(self.part), "w", format="mp4", options={"movflags": "+faststart"})
+
+    def add(self, frame: np.ndarray) -> None:
+        """Append frame[H, W, 3], uint8 RGB; odd sizes are padded to even. InputError for anything else, or another size."""
+        check_frame(frame, self.shape)
+        if self.container is None:
+            raise InputError(f"{self.path}: this video is finished; begin another one")
+        height, width, _ = self.shape = frame.shape
+        pixels = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
+        with writing(self.path):
+            if self.stream is None:
+                self.stream = self.begin(*pixels.shape[:2])
+            picture = self.av.VideoFrame.from_ndarray(pixels, "rgb24")
+            picture.pts, picture.time_base = self.frames, 1 / self.rate
+            self.container.mux(self.stream.encode(picture))
+        self.frames += 1
+
+    def begin(self, height: int, width: int) -> Any:
+        stream = self.container.add_stream("libx264", self.rate, options=ENCODER)
+        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        # BT.601, limited range, is what the conversion from RGB gives; players guess otherwise where it is not written down.
+        stream.codec_context.colorspace, stream.codec_context.color_range = 6, 1
+        return stream
+
+    def close(self) -> None:
+        """Finish the file and move it into its place; without a frame there is none."""
+        if self.container is None or not self.frames:
+            return self.abandon()
+        try:
+            with writing(self.path):
+                self.container.mux(self.stream.encode())
+                self.container.close()
+                os.replace(self.part, self.path)
+                self.container = None
+        except BaseException:
+            self.abandon()
+            raise
+
+    def abandon(self) -> None:
+        """Drop what is not finished; never raises."""
+        if self.container is not None:
+            with suppress(Exception):
+                self.container.close()
+            with suppress(OSError):
+                self.part.unlink(missing_ok=True)
+        self.container = None
+
+    def __enter__(self) -> Movie:
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abandon()
+
+
+def pyav() -> Any:
+    try:
+        import av
+    except ImportError as error:
+        raise InputError(f"video: PyAV cannot be imported ({one_line(error)}); pip install av") from error
+    return av
+
+
+def frame_rate(fps: float) -> Fraction:
+    try:
+        rate = Fraction(float(fps)).limit_denominator(1001)
+    except (TypeError, ValueError, OverflowError):
+        rate = Fraction(0)
+    if rate <= 0:
+        raise InputError(f"video: {fps!r} frames per second; expected a number above 0, see the environment's render_fps")
+    return rate
+
+
+def check_frame(frame: Any, shape: tuple[int, ...]) -> None:
+    """InputError unless frame is uint8[H, W, 3], and of the shape of those before it."""
+    if not isinstance(frame, np.ndarray):
+        raise InputError(f"video: render() returned a {type(frame).__name__}; expected an array, uint8 [height, width, 3]")
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
+        raise InputError(f"video: a frame is {frame.dtype} {list(frame.shape)}; expected uint8 [height, width, 3]")
+    if shape and frame.shape != shape:
+        raise InputError(f"video: a frame is {list(frame.shape)}, the first was {list(shape)}; a video has one size")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Whatever goes wrong with the encoder or the disk, as one line about the video that it was for."""
+    try:
+        yield
+    except Exception as error:
+        raise InputError(f"{path}: the video cannot be written ({one_line(error)})") from error
+
+
+class Recorder(gymnasium.Wrapper):
+    """One environment, made with render_mode="rgb_array", whose episodes are filmed where `wanted(episode)` says so.
+
+    Episode k (the k-th reset, from 0) becomes folder/episode-{k:06d}.mp4 at the reset or close that follows it, if it has
+    two frames: one after reset, one after each step. Nothing is drawn in between, and what the environment returns passes
+    through untouched. Where drawing, encoding or the disk fails, `warn` gets one line, once, and the environment goes on
+    without being filmed. Raises InputError, before any of that, where PyAV is not installed or render_mode is another.
+    """
+
+    def __init__(self, env: gymnasium.Env, folder: str | Path, wanted: Callable[[int], bool], warn: Callable[[str], Any]):
+        pyav()
+        self.name = name_of(env)
+        check_mode(env, "rgb_array", self.name)
+        follow(env)
+        super().__init__(env)
+        self.folder, self.wanted, self.warn = Path(folder), wanted, warn
+        self.episode, self.broken = -1, False
+        self.movie: Movie | None = None
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> Any:
+        self.guard(self.finish)
+        result = self.env.reset(seed=seed, options=options)
+        self.episode += 1
+        self.guard(self.begin)
+        return result
+
+    def step(self, action: Any) -> Any:
+        result = self.env.step(action)
+        self.guard(self.shoot)
+        return result
+
+    def close(self) -> None:
+        self.guard(self.finish)
+        self.env.close()
+
+    def begin(self) -> None:
+        if self.wanted(self.episode):
+            self.movie = Movie(self.folder / f"episode-{self.episode:06d}.mp4", fps_of(self.env))
+            self.shoot()
+
+    def shoot(self) -> None:
+        if self.movie is not None:
+            self.movie.add(draw(self.env, self.name))
+
+    def finish(self) -> None:
+        movie, self.movie = self.movie, None
+        if movie is not None and movie.frames > 1:
+            movie.close()
+        elif movie is not None:
+            movie.abandon()
+
+    def guard(self, do: Callable[[], None]) -> None:
+        if self.broken:
+            return
+        try:
+            do()
+        except Exception as error:
+            self.broken = True
+            if self.movie is not None:
+                self.movie.abandon()
+            self.warn(f"warning: {one_line(error)}; training goes on without video")
+
+
+def film(policy: Policy, make: Callable[[], gymnasium.Env], path_of: Callable[[int], Path], episodes: int, seed: int) -> list[Clip]:
+    """Play greedy episodes, those of an evaluation with this seed, and write episode k to path_of(k).
+
+    make: makes the environment, with render_mode="rgb_array". Raises InputError where it cannot be made or drawn or the
+    file not written, EnvFault where it breaks its contract; the clips before that stay.
+    """
+    env = GymEnv(lambda: rendering(make, "rgb_array", policy.spec.env), 1, policy.spec.env)
+    try:
+        return [shoot_one(policy, env, path_of(k), episode_seed(seed, EVALUATE, 0, k)) for k in range(episodes)]
+    finally:
+        env.close()
+
+
+def shoot_one(policy: Policy, env: GymEnv, path: Path, seed: int) -> Clip:
+    scene, name = env.envs[0], policy.spec.env
+    ret, length, over = 0.0, 0, False
+    with Movie(path, fps_of(scene)) as movie:
+        obs = env.reset([seed])
+        movie.add(draw(scene, name))
+        while not over:
+            step = env.step(policy.act(obs))
+            movie.add(draw(scene, name))
+            obs, ret, length = step.obs, ret + float(step.reward[0]), length + 1
+            over = bool(step.terminated[0] or step.truncated[0])
+    return Clip(path, ret, length)
+
+
+def watch(policy: Policy, make: Callable[[], gymnasium.Env], episodes: int, seed: int) -> Evaluation:
+    """Play greedy episodes, those of an evaluation with this seed, in a window; returns their returns and lengths.
+
+    make: makes the environment, with render_mode="human". Raises InputError where there is no display.
+    """
+    need_display("watch")
+    env = GymEnv(lambda: rendering(make, "human", policy.spec.env), 1, policy.spec.env)
+    try:
+        return evaluate_policy(policy, env, episodes, seed)
+    finally:
+        env.close()
+
+
+def inline(path: str | Path) -> str:
+    """An MP4 file as an HTML <video> tag that holds all of it: for notebooks. InputError where it cannot be read."""
+    try:
+        data = base64.b64encode(Path(path).read_bytes()).decode()
+    except OSError as error:
+        raise InputError(f"{path}: the video cannot be read ({error.strerror})") from error
+    return f'<video controls loop muted playsinline src="data:video/mp4;base64,{data}"></video>'
+
+
+def rendering(make: Callable[[], gymnasium.Env], mode: str, name: str) -> gymnasium.Env:
+    """An environment that draws: made by `make`, checked to have this render_mode, "rgb_array" or "human".
+
+    name: the environment's, for messages. Raises InputError where its mode is another or a graphics library is missing.
+    """
+    if mode == "rgb_array":
+        headless()
+    try:
+        env = make()
+    except Exception as error:
+        # MuJoCo looks for its graphics library when it is imported, so a missing one shows before anything is drawn.
+        if GRAPHICS.search(str(error)):
+            raise renderer_fault(name, error) from error
+        raise
+    try:
+        check_mode(env, mode, name)
+    except InputError:
+        env.close()
+        raise
+    follow(env)
+    return env
+
+
+def check_mode(env: gymnasium.Env, mode: str, name: str) -> None:
+    if env.render_mode != mode:
+        raise InputError(
+            f"environment {name}: it was made with render_mode {env.render_mode!r}, this needs {mode!r}; "
+            f"let your function make it so, for example `lambda: {type(env.unwrapped).__name__}(render_mode={mode!r})`"
+        )
+
+
+def follow(env: gymnasium.Env) -> None:
+    """Let MuJoCo's camera go where the body goes, unless the environment was made with a camera of the user's choice.
+
+    Since Gymnasium 1.4 (its pull request 1618) it stays behind otherwise, and a cheetah leaves the picture in a second.
+    """
+    chosen = env.spec is not None and any("camera" in key for key in env.spec.kwargs)
+    renderer: Any = getattr(env.unwrapped, "mujoco_renderer", None)
+    if not chosen and getattr(renderer, "camera_id", None) == -1:
+        import mujoco
+
+        renderer.camera_id = mujoco.mj_name2id(renderer.model, mujoco.mjtObj.mjOBJ_CAMERA, "track")
+
+
+def draw(env: gymnasium.Env, name: str) -> Any:
+    """What render() returns; InputError with the likely fix where it raises."""
+    try:
+        return env.render()
+    except Exception as error:
+        raise renderer_fault(name, error) from error
+
+
+def fps_of(env: gymnasium.Env) -> float:
+    return env.metadata.get("render_fps") or FPS
+
+
+def renderer_fault(env_id: str, error: BaseException) -> InputError:
+    """The one-line error for an environment that cannot be drawn: why, and what to install where that is known."""
+    why = error.__cause__ if isinstance(error, InputError) and error.__cause__ else error
+    fix = "see whether its render() works on its own"
+    if GRAPHICS.search(str(why)):
+        fix = MESA if os.environ.get("MUJOCO_GL") == "egl" else f"set MUJOCO_GL=egl, which needs: {MESA}"
+    return InputError(f"environment {env_id}: it cannot be drawn ({one_line(why)}); {fix}")
+
+
+def one_line(error: BaseException) -> str:
+    """An error as one line: our own as they are, others with their type."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
+
+
+def display() -> bool:
+    """Whether a window can be opened, as far as the environment variables tell."""
+    return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def headless() -> None:
+    """Let MuJoCo and pygame draw without a display where there is none, unless the user has chosen how.
+
+    MUJOCO_GL=egl and SDL_VIDEODRIVER=dummy are read when the first frame is drawn, so this also works after their import.
+    """
+    if not display():
+        os.environ.setdefault("MUJOCO_GL", "egl")
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+
+
+def need_display(what: str) -> None:
+    """Raise InputError where there is no display to open a window on; `what` is what asked for one, e.g. "--render"."""
+    if not display():
+        raise InputError(
+            f"{what}: no display: neither DISPLAY nor WAYLAND_DISPLAY is set; "
+            "use `swingup video RUN`, which writes files to watch elsewhere"
+        )
