@@ -43,7 +43,7 @@ def no(argv, capsys):
         (["train", "Pendulum-v1", "--actor-lr", "inf"], "--actor-lr inf"),
         (["train", "Pendulum-v1", "--critic-lr", "-1e-3"], "--critic-lr -0.001"),
         (["train", "Pendulum-v1", "--sigma", "x"], "--sigma"),
-        (["train", "Pendulum-v1", "--noise", "pink"], "--noise"),
+        (["train", "Pendulum-v1", "--noise", "brown"], "--noise"),
         (["train", "Pendulum-v1", "--seed", "-1"], "--seed -1"),
         (["train", "Pendulum-v1", "--hidden", "0"], "--hidden [0]"),
         (["train", "Pendulum-v1", "--action-layer", "3"], "--action-layer 3: there are 2 hidden layers"),

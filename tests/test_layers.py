@@ -11,7 +11,7 @@ SRC = Path(__file__).parent.parent / "src" / "swingup"
 
 LAYERS = [
     ["errors", "tree", "types", "runtime"],
-    ["nets", "noise", "replay"],
+    ["nets", "heads", "noise", "moments", "replay", "priority"],
     ["agent", "learn", "config", "policy"],
     ["envs", "envs.api", "envs.gym"],
     ["collect", "loop", "evaluate"],

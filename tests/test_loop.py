@@ -4,7 +4,6 @@ import jax
 import numpy as np
 import pytest
 
-from swingup import learn
 from swingup.agent import Agent
 from swingup.envs.gym import GymEnv, factory
 from swingup.errors import Diverged
@@ -127,16 +126,16 @@ def test_a_gradient_that_is_not_finite_stops_the_run_before_the_weights():
 
 
 def test_noise_restarts_with_the_episode():
-    state = OrnsteinUhlenbeck(0.2).sample(learn.noise.init(2, 1), jax.random.key(0), np.ones(2))[1]
+    state = OrnsteinUhlenbeck(0.2).sample(OrnsteinUhlenbeck(0.2).init(2, 1), jax.random.key(0), np.ones(2))[1]
     key, noise = jax.random.key(1), OrnsteinUhlenbeck(0.2)
     restarted, _ = noise.sample(state, key, np.array([1.0, 0.0]))
-    fresh, _ = noise.sample(learn.noise.init(2, 1), key, np.ones(2))
+    fresh, _ = noise.sample(OrnsteinUhlenbeck(0.2).init(2, 1), key, np.ones(2))
     assert restarted[0] == fresh[0]
     assert restarted[1] != fresh[1]
 
 
 def test_ou_noise_has_its_stationary_spread_and_correlation():
-    noise, state, out = OrnsteinUhlenbeck(0.2, theta=0.15), learn.noise.init(2000, 1), []
+    noise, state, out = OrnsteinUhlenbeck(0.2, theta=0.15), OrnsteinUhlenbeck(0.2).init(2000, 1), []
     for t in range(60):
         x, state = noise.sample(state, jax.random.key(t), np.zeros(2000))
         out.append(np.asarray(x)[:, 0])

@@ -88,7 +88,8 @@ def train(probe, steps):
     for _ in range(steps):
         loop.tick()
     learner = loop.state.learner
-    value = lambda obs, a: float(agent.critic.apply(learner.critic, np.array(obs, np.float32), np.array([a], np.float32)))
+    critic = jax.tree.map(lambda x: x[0], learner.critic)
+    value = lambda obs, a: float(agent.critic.apply(critic, np.array(obs, np.float32), np.array([a], np.float32)))
     act = lambda obs: float(agent.actor.apply(jax.tree.map(np.asarray, learner.actor), np.array(obs, np.float32))[0])
     return value, act
 

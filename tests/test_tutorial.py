@@ -11,7 +11,7 @@ import pytest
 
 import swingup
 from swingup import agent as algorithm
-from swingup import noise, replay
+from swingup import replay
 from swingup.agent import Agent
 from swingup.config import Config, apply, base, check, plan
 from swingup.envs.gym import GymEnv, factory
@@ -52,7 +52,7 @@ def test_learning_starts_with_the_65th_transition_and_updates_once_a_step():
 
 @pytest.mark.parametrize("half", [(1.0,), (2.0, 0.5)])
 def test_the_offset_is_one_over_one_plus_the_episode_in_environment_units(half):
-    decay, state = EpisodeDecay(half), noise.init(1, len(half))
+    decay, state = EpisodeDecay(half), EpisodeDecay(half).init(1, len(half))
     for episode in range(4):
         for step in range(3):
             offset, state = decay.sample(state, None, np.array([float(step == 0)]))
@@ -92,7 +92,7 @@ def test_replay_has_the_notebooks_verbs():
     for i in range(3):
         ring = replay.add(ring, np.full((1, 1, 2), i, np.float32))
     assert int(replay.size(ring)) == 3
-    assert replay.sample(ring, jax.random.key(0), (64,)).shape == (64, 2)  # fewer held than asked: drawn with replacement
+    assert replay.sample(ring, jax.random.key(0), (64,)).shape == (64, 1, 2)  # fewer held than asked: drawn with replacement
     assert int(replay.size(replay.clear(ring))) == 0
 
 
@@ -100,10 +100,13 @@ def test_the_actors_gradient_is_averaged_over_the_minibatch():
     agent = plan(tutorial(hidden=(8, 8)), PENDULUM).agent
     learner = algorithm.init(agent, jax.random.key(0))
     rows = np.random.default_rng(0).normal(size=(4, agent.layout.width)).astype(np.float32)
-    once = replay.fold(agent.layout, rows, 0.99)
-    twice = replay.fold(agent.layout, np.concatenate([rows, rows]), 0.99)
+    once = replay.fold(agent.layout, rows[:, None], 0.99)
+    twice = replay.fold(agent.layout, np.concatenate([rows, rows])[:, None], 0.99)
     grad = jax.grad(algorithm.actor_loss, 1)
-    for a, b in zip(*(jax.tree.leaves(grad(agent, learner.actor, learner.critic, x)) for x in (once, twice)), strict=True):
+    for a, b in zip(
+        *(jax.tree.leaves(grad(agent, learner.actor, jax.tree.map(lambda x: x[0], learner.critic), x)) for x in (once, twice)),
+        strict=True,
+    ):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-9)
 
 
@@ -119,7 +122,7 @@ def test_an_out_of_bounds_offset_is_stored_as_executed():
     spec = Spec("x", (3,), (1,), "float32", (-0.25,), (0.25,))
     p = plan(tutorial(hidden=(8, 8)), spec)
     learner = algorithm.init(p.agent, jax.random.key(0))
-    action, _ = algorithm.act(p.agent, learner, noise.init(1, 1), None, np.zeros((1, 3), np.float32), np.ones(1))
+    action, _ = algorithm.act(p.agent, learner, p.agent.noise.init(1, 1), None, np.zeros((1, 3), np.float32), np.ones(1))
     assert float(action[0, 0]) == 1  # the offset alone is four half-ranges
 
 
@@ -128,7 +131,7 @@ def test_the_td_target_is_the_reward_alone_where_terminal():
     t = Transition(
         *(np.ones(s, np.float32) for s in ((2, 1), (2, 1), (2,))), np.array([1, 0], "f4"), np.ones((2, 1), "f4"), np.ones(2, "f4")
     )
-    np.testing.assert_allclose(replay.fold(layout, layout.pack(t), 0.99).discount, [0.99, 0])
+    np.testing.assert_allclose(replay.fold(layout, layout.pack(t)[:, None], 0.99).discount, [0.99, 0])
 
 
 def test_an_episode_is_cut_not_ended_by_episode_steps():

@@ -11,6 +11,7 @@ import math
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
 
 import tyro
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 PRESETS = Path(__file__).parent / "presets"
 
-Noise = Literal["gaussian", "ou", "decay"]
+Noise = Literal["gaussian", "ou", "pink", "decay"]
 Weights = Literal["paper", "tflearn"]
 
 
@@ -89,10 +90,62 @@ class Config:
     """Act uniformly at random in the warm-up, instead of with the untrained policy and its noise."""
 
     noise: Noise = "gaussian"
-    """Exploration: gaussian (independent at every step), ou (Ornstein-Uhlenbeck, drifting) or decay (the 2017 tutorial's)."""
+    """Exploration: gaussian (independent at every step), ou (Ornstein-Uhlenbeck, drifting), pink (1/f, in between) or decay
+    (the 2017 tutorial's)."""
 
     sigma: float = 0.1
     """Strength of the exploration noise, in units of half the action range."""
+
+    critics: int = 1
+    """Critics; with more than one the smallest target counts (TD3 has 2)."""
+
+    delay: int = 1
+    """Critic steps for each step of the actor and the targets (TD3 has 2)."""
+
+    smoothing: float | None = None
+    """Noise on the target's action, in units of half the action range (TD3 has 0.2)."""
+
+    smoothing_clip: float = 0.5
+    """Where that noise is cut."""
+
+    n_step: int = 1
+    """Rewards summed before the value is bootstrapped (D4PG has 5)."""
+
+    atoms: int | None = None
+    """Values over which the critic predicts a distribution of the return (D4PG has 51); needs value_low and value_high."""
+
+    value_low: float | None = None
+    """The smallest of those values: no discounted return should lie below it."""
+
+    value_high: float | None = None
+    """The largest of those values."""
+
+    priority: float | None = None
+    """Draw transitions in proportion to their loss to this power (0.6 in prioritised replay), instead of evenly."""
+
+    priority_beta: float = 0.4
+    """How far importance weights correct for that: 1 is fully."""
+
+    normalize: bool = False
+    """Normalise observations by their running mean and variance; the statistics are frozen at evaluation and ship with the policy."""
+
+    reward_scale: float | None = None
+    """Factor on every reward that is learnt from; reported returns are unscaled."""
+
+    layer_norm: bool = False
+    """Layer norm before each hidden ReLU of actor and critic."""
+
+    weight_decay: float | None = None
+    """L2 on the critic's weights, added to its gradient (the DDPG paper has 1e-2)."""
+
+    grad_clip: float | None = None
+    """Largest global norm of a gradient; a longer one is shortened to it."""
+
+    actor_lr_end: float | None = None
+    """Let the actor's step size fall linearly to this by the end of the run."""
+
+    critic_lr_end: float | None = None
+    """Let the critic's step size fall linearly to this by the end of the run."""
 
     eval_every: int = 5_000
     """Environment steps between greedy evaluations."""
@@ -124,6 +177,21 @@ RANGES: dict[str, tuple[float, float, bool]] = {
     "tau": (0, 1, False),
     "batch": (1, 2**20, True),
     "updates": (1, 1024, True),
+    "critics": (1, 64, True),
+    "delay": (1, 64, True),
+    "smoothing": (0, 10, False),
+    "smoothing_clip": (0, 10, False),
+    "n_step": (1, 1000, True),
+    "atoms": (2, 10_000, True),
+    "value_low": (-1e9, 1e9, True),
+    "value_high": (-1e9, 1e9, True),
+    "priority": (0, 1, False),
+    "priority_beta": (0, 1, True),
+    "reward_scale": (0, 1e9, False),
+    "weight_decay": (0, 1, False),
+    "grad_clip": (0, 1e9, False),
+    "actor_lr_end": (0, 1, True),
+    "critic_lr_end": (0, 1, True),
     "capacity": (1, 2**31 - 1, True),
     "warmup": (1, 2**31 - 1, True),
     "sigma": (0, 10, False),
@@ -163,6 +231,18 @@ def check(config: Config) -> Config:
         raise InputError(
             f"--warmup {config.warmup}: learning would start after the end (--steps {config.steps}); lower one or raise the other"
         )
+    if config.atoms is not None and None in (config.value_low, config.value_high):
+        raise InputError(
+            f"--atoms {config.atoms}: over which values? Give --value-low and --value-high, the range of the discounted return"
+        )
+    if config.value_low is not None and config.value_high is not None and config.value_low >= config.value_high:
+        raise InputError(f"--value-low {config.value_low}: not below --value-high {config.value_high}; widen the range")
+    if config.n_step * config.envs > config.warmup:
+        raise InputError(
+            f"--n-step {config.n_step}: no such stretch is stored when learning starts; raise --warmup to {config.n_step * config.envs}"
+        )
+    if config.n_step * config.envs > config.capacity:
+        raise InputError(f"--n-step {config.n_step}: longer than replay holds (--capacity {config.capacity}); raise it")
     if config.capacity < config.batch:
         raise InputError(f"--capacity {config.capacity}: smaller than a minibatch (--batch {config.batch}); raise it")
     return config
@@ -184,7 +264,8 @@ def coerce(name: str, value: Any, where: str) -> Any:
         raise InputError(f"{where}: there is no setting {name!r}{nearest(name, FIELDS) or '; see swingup train --help'}")
     if name == "hidden" and isinstance(value, (list, tuple)) and all(type(v) is int for v in value):
         return tuple(value)
-    kind = {"hidden": list, "noise": str, "weights": str, "episodes": int, "episode_steps": int}.get(name, TYPES[name])
+    want = [t for t in get_args(TYPES[name]) if isinstance(t, type) and t is not NoneType] or [TYPES[name]]
+    kind = str if name in CHOICES else list if name == "hidden" else want[0]
     if kind is float and type(value) is int:
         return float(value)
     if (type(value) is kind and name != "hidden") or (value is None and FIELDS[name].default is None):
@@ -252,26 +333,55 @@ def base(env: str, preset: str = "auto", file: Path | None = None) -> Config:
 
 def plan(config: Config, spec: Spec) -> Plan:
     """The engine's static description of this run: networks of the environment's sizes, and everything else as given."""
-    from swingup.agent import Agent
+    from swingup.agent import Agent, Smoothing
+    from swingup.heads import Categorical, Scalar
     from swingup.learn import Plan
     from swingup.nets import PAPER, TFLEARN, Actor, Critic
-    from swingup.noise import EpisodeDecay, Gaussian, OrnsteinUhlenbeck
+    from swingup.priority import Priority
 
-    half = tuple((high - low) / 2 for low, high in zip(spec.low, spec.high, strict=True))
-    noise = {
-        "gaussian": lambda: Gaussian(config.sigma),
-        "ou": lambda: OrnsteinUhlenbeck(config.sigma),
-        "decay": lambda: EpisodeDecay(half),
-    }[config.noise]()
+    sizes: dict[str, Any] = {
+        "obs_size": spec.obs_size,
+        "action_size": spec.action_size,
+        "hidden": config.hidden,
+        "layer_norm": config.layer_norm,
+    }
     weights = {"paper": PAPER, "tflearn": TFLEARN}[config.weights]
+    head = Scalar() if config.atoms is None else Categorical(config.value_low or 0.0, config.value_high or 0.0, config.atoms)
     agent = Agent(
-        actor=Actor(spec.obs_size, spec.action_size, config.hidden, weights),
-        critic=Critic(spec.obs_size, spec.action_size, config.hidden, config.action_layer, weights),
-        noise=noise,
-        actor_lr=config.actor_lr,
-        critic_lr=config.critic_lr,
+        actor=Actor(**sizes, weights=weights),
+        critic=Critic(**sizes, weights=weights, action_layer=config.action_layer, outputs=config.atoms),
+        noise=noise(config, spec),
+        actor_lr=rate(config, config.actor_lr, config.actor_lr_end, config.delay),
+        critic_lr=rate(config, config.critic_lr, config.critic_lr_end, 1),
         gamma=config.gamma,
         tau=config.tau,
         batch=config.batch,
+        head=head,
+        critics=config.critics,
+        delay=config.delay,
+        smoothing=None if config.smoothing is None else Smoothing(config.smoothing, config.smoothing_clip),
+        n_step=config.n_step,
+        normalize=config.normalize,
+        reward_scale=config.reward_scale,
+        weight_decay=config.weight_decay,
+        grad_clip=config.grad_clip,
     )
-    return Plan(agent, config.envs, config.capacity, config.warmup, config.uniform, config.updates)
+    priority = None if config.priority is None else Priority(config.priority, config.priority_beta)
+    return Plan(agent, config.envs, config.capacity, config.warmup, config.uniform, config.updates, priority)
+
+
+def noise(config: Config, spec: Spec) -> Any:
+    """The exploration that the settings name."""
+    from swingup.noise import EpisodeDecay, Gaussian, OrnsteinUhlenbeck, Pink
+
+    if config.noise == "decay":
+        return EpisodeDecay(tuple((high - low) / 2 for low, high in zip(spec.low, spec.high, strict=True)))
+    return {"gaussian": Gaussian, "ou": OrnsteinUhlenbeck, "pink": Pink}[config.noise](config.sigma)
+
+
+def rate(config: Config, start: float, end: float | None, every: int) -> Any:
+    """A step size, or its line from start to end over the run's updates, one in `every`."""
+    from swingup.agent import Linear
+
+    updates = max((config.steps - config.warmup) * config.updates // every, 1)
+    return start if end is None else Linear(start, end, updates)

@@ -496,16 +496,17 @@ def measure(plan: Any, device: Any, seconds: float) -> tuple[float, float]:
 
     with jax.default_device(device):
         state = jax.jit(start)(jax.random.key(0))
-        batches = jax.device_put(np.resize(rows, (BLOCK, agent.batch, layout.width)))
+        batches = jax.device_put(np.resize(rows, (BLOCK, agent.delay, agent.batch, agent.n_step, layout.width)))
         improve = jax.jit(partial(learn.improve, plan), donate_argnums=0)
 
         def iteration() -> None:
             nonlocal state
-            state, (action, metrics) = improve(state, rows[:1], layout.unpack(rows[0]).next_obs)
+            state, (action, metrics) = improve(state, rows[: plan.block], layout.unpack(rows[0]).next_obs)
             np.asarray(metrics), np.asarray(action)  # the host loop waits for both
 
         def update(learner: Any, batch: Any) -> Any:
-            return algorithm.update(agent, learner, replay.fold(layout, batch, agent.gamma))
+            learner, metrics, _ = algorithm.update(agent, learner, replay.fold(layout, batch, agent.gamma), jax.random.key(0))
+            return learner, metrics
 
         many = jax.jit(partial(jax.lax.scan, update), donate_argnums=0)
 
@@ -515,7 +516,7 @@ def measure(plan: Any, device: Any, seconds: float) -> tuple[float, float]:
             state = state._replace(learner=learner)
             np.asarray(metrics.finite)
 
-        return median(iteration, seconds / 2), median(block, seconds / 2) / BLOCK
+        return median(iteration, seconds / 2), median(block, seconds / 2) / (BLOCK * agent.delay)
 
 
 def median(step: Callable[[], None], seconds: float) -> float:

@@ -11,7 +11,6 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
-from functools import partial
 from itertools import count, takewhile
 from typing import Any, Protocol, runtime_checkable
 
@@ -40,8 +39,8 @@ CALLS = {
     "custom_jvp_call": "call_jaxpr",
     "custom_vjp_call": "call_jaxpr",
 }
-# Not drawn: they change how an array is stored, not what is in it.
-TRIVIAL = ("convert_element_type", "broadcast_in_dim", "reshape", "copy")
+# Not drawn: they change how an array is stored or which part of it is meant, not what is in it.
+TRIVIAL = ("convert_element_type", "broadcast_in_dim", "reshape", "copy", "squeeze", "slice", "expand_dims", "transpose")
 # What a reader calls them; a node's `op` is JAX's own name.
 WORDS = {
     "dot_general": "matmul",
@@ -144,9 +143,10 @@ def trace(agent: Agent) -> Program:
     number = count()
     parts = [(f.name, getattr(agent, f.name)) for f in fields(agent)]
     networks: dict[str, Any] = {name: Marked(part, number) for name, part in parts if isinstance(part, Network)}
-    rows = jax.ShapeDtypeStruct((agent.batch, agent.layout.width), jnp.result_type(float))
+    rows = jax.ShapeDtypeStruct((agent.delay, agent.batch, agent.layout.width), jnp.result_type(float))
     inputs = jax.eval_shape(lambda r: (algorithm.init(agent, jax.random.key(0)), agent.layout.unpack(r)), rows)
-    jaxpr, results = jax.make_jaxpr(partial(algorithm.update, replace(agent, **networks)), return_shape=True)(*inputs)
+    marked, key = replace(agent, **networks), jax.random.key(0)
+    jaxpr, results = jax.make_jaxpr(lambda s, b: algorithm.update(marked, s, b, key)[:2], return_shape=True)(*inputs)
 
     nodes = [entry(path, leaf.shape) for path, leaf in leaves(inputs, "batch")]
     arguments = [node.writes[0] for node in nodes]

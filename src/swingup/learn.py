@@ -1,12 +1,13 @@
 """The engine's one step: rows go in, a better learner and the next actions come out. Pure; callers jit and donate.
 
-learn    = replay.add -> replay.sample -> agent.update        (training)
-explore  = replay.add, then the next actions                  (before learning starts)
-improve  = learn, then the next actions                       (after)
+learn    = replay.add -> replay.draw -> replay.fold -> agent.update        (training)
+explore  = replay.add, then the next actions                              (before learning starts)
+improve  = learn, then the next actions                                   (after)
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,8 +15,9 @@ import jax
 import jax.numpy as jnp
 
 from swingup import agent as algorithm
-from swingup import noise, replay
+from swingup import moments, noise, priority, replay
 from swingup.agent import Agent, Learner, Metrics
+from swingup.priority import Priority, Tree
 from swingup.tree import stream
 
 
@@ -23,9 +25,9 @@ from swingup.tree import stream
 class Plan:
     """Everything static about a run: the agent, n environments in lockstep, the ring's capacity, and when learning starts.
 
-    warmup: transitions collected before the first update (the update that follows the warmup-th one is the first);
-    uniform: whether the actions until then are uniform over the box (else the untrained policy's, with noise);
-    updates: gradient steps per environment step.
+    warmup: transitions collected before the first update; uniform: whether the actions until then are uniform over the
+    box (else the untrained policy's, with noise); updates: gradient steps per environment step; priority: how replay
+    prefers surprising transitions (None: it does not).
     """
 
     agent: Agent
@@ -34,18 +36,31 @@ class Plan:
     warmup: int = 1000
     uniform: bool = True
     updates: int = 1
+    priority: Priority | None = None
+
+    @property
+    def block(self) -> int:
+        """Time steps K of an iteration: as few as give the delayed actor a whole number of its steps."""
+        return self.agent.delay // math.gcd(self.agent.delay, self.updates * self.n)
+
+    @property
+    def rows(self) -> int:
+        """Transitions of an iteration."""
+        return self.block * self.n
 
     @property
     def warmup_iterations(self) -> int:
         """Iterations without an update: the next one has at least `warmup` transitions to draw from."""
-        return max(-(-self.warmup // self.n), 1) - 1
+        return max(-(-self.warmup // self.rows), 1) - 1
 
 
 class State(NamedTuple):
-    """All that evolves: learner, replay, the noise of the environments' actions, the run's key, iterations done."""
+    """All that evolves: learner, replay, its priorities (or None), the noise of the environments' actions, the run's key,
+    iterations done."""
 
     learner: Learner
     replay: replay.Replay
+    tree: Tree | None
     noise: noise.NoiseState
     key: jax.Array
     iteration: jax.Array
@@ -53,45 +68,74 @@ class State(NamedTuple):
 
 def init(plan: Plan, key) -> State:
     """The state before the first step."""
+    ring = replay.init(plan.capacity, plan.n, plan.agent.layout.width, plan.block)
     return State(
         learner=algorithm.init(plan.agent, stream(key, "init")),
-        replay=replay.init(plan.capacity, plan.n, plan.agent.layout.width),
-        noise=noise.init(plan.n, plan.agent.actor.action_size),
+        replay=ring,
+        tree=None if plan.priority is None else priority.init(ring.rows.shape[0] * plan.n),
+        noise=plan.agent.noise.init(plan.n, plan.agent.actor.action_size),
         key=key,
         iteration=jnp.int32(0),
     )
 
 
-def act(plan: Plan, state: State, obs, first) -> tuple[State, Any]:
-    """The actions of this iteration, with exploration. obs[N, O], first[N] -> action[N, A]."""
-    key = stream(state.key, "act", state.iteration)
+def act(plan: Plan, state: State, obs, first, k: int = 0) -> tuple[State, Any]:
+    """The actions of time step k of this iteration, with exploration. obs[N, O], first[N] -> action[N, A]."""
+    key = stream(state.key, "act", state.iteration * plan.block + k)
     action, moved = algorithm.act(plan.agent, state.learner, state.noise, key, obs, first)
     return state._replace(noise=moved), action
 
 
-def wander(plan: Plan, state: State, obs, first) -> tuple[State, Any]:
-    """The actions of a warm-up iteration: uniform over the box, or the untrained policy's."""
+def wander(plan: Plan, state: State, obs, first, k: int = 0) -> tuple[State, Any]:
+    """The same in the warm-up: uniform over the box, or the untrained policy's."""
     if not plan.uniform:
-        return act(plan, state, obs, first)
-    key = stream(state.key, "warmup", state.iteration)
+        return act(plan, state, obs, first, k)
+    key = stream(state.key, "warmup", state.iteration * plan.block + k)
     action = jax.random.uniform(key, state.noise.offset.shape, obs.dtype, -1, 1)
     # Episodes are counted here too, so that a schedule by episode does not depend on the warm-up.
     return state._replace(noise=state.noise._replace(episode=state.noise.episode + first.astype(jnp.int32))), action
 
 
+def remember(plan: Plan, state: State, rows) -> State:
+    """Store rows[K, N, W]; take note of their observations and give them a priority, where the plan asks for that."""
+    head, learner, tree = state.replay.head, state.learner, state.tree
+    if learner.moments is not None:
+        learner = learner._replace(moments=moments.add(learner.moments, plan.agent.layout.unpack(rows).obs))
+    ring = replay.add(state.replay, rows)
+    if tree is not None:
+        # A transition can be drawn once its n - 1 successors are there; what is overwritten cannot be drawn at all.
+        k, wait = rows.shape[0], plan.agent.n_step - 1
+        time = jnp.arange(-wait, k)
+        fresh = jnp.where((time + wait < k) & (head + time >= 0), tree.largest, 0)
+        place = (head + time)[:, None] % ring.rows.shape[0] * plan.n + jnp.arange(plan.n)
+        tree = priority.assign(tree, place.reshape(-1), jnp.repeat(fresh, plan.n))
+    return state._replace(replay=ring, learner=learner, tree=tree)
+
+
 def learn(plan: Plan, state: State, rows) -> tuple[State, Metrics]:
-    """Store rows[K, N, W], then `updates` times N gradient steps on fresh minibatches; metrics are their means."""
-    agent, ring = plan.agent, replay.add(state.replay, rows)
-    key = stream(state.key, "sample", state.iteration)
-    count = plan.updates * rows.shape[0] * rows.shape[1]
-    batches = replay.sample(ring, key, (count, agent.batch))
+    """Store rows[K, N, W], then `updates` gradient steps for each on fresh minibatches; metrics are their means."""
+    agent, state = plan.agent, remember(plan, state, rows)
+    ring, shape = state.replay, (agent.delay, agent.batch)
+    count = plan.updates * plan.rows // agent.delay
+    keys = [jax.random.split(stream(state.key, name, state.iteration), count) for name in ("sample", "smooth")]
 
-    def step(learner, batch):
-        return algorithm.update(agent, learner, replay.fold(agent.layout, batch, agent.gamma))
+    def step(carry, keys):
+        learner, tree = carry
+        if tree is None:
+            place, weights = replay.draw(ring, keys[0], shape, agent.n_step), None
+        else:
+            place = priority.draw(tree, keys[0], shape)
+            weights = plan.priority.weigh(tree, place, replay.size(ring))
+        batches = replay.fold(agent.layout, replay.take(ring, place, agent.n_step), agent.gamma, agent.reward_scale)
+        batches = batches._replace(obs=algorithm.see(learner, batches.obs), next_obs=algorithm.see(learner, batches.next_obs))
+        learner, metrics, surprise = algorithm.update(agent, learner, batches, keys[1], weights)
+        if tree is not None:
+            tree = priority.assign(tree, place.reshape(-1), plan.priority.rank(surprise.reshape(-1)))
+        return (learner, tree), metrics
 
-    learner, metrics = jax.lax.scan(step, state.learner, batches)
+    (learner, tree), metrics = jax.lax.scan(step, (state.learner, state.tree), keys)
     metrics = Metrics(*(jnp.mean(m, 0) for m in metrics))._replace(finite=jnp.min(metrics.finite))
-    return state._replace(learner=learner, replay=ring, iteration=state.iteration + 1), metrics
+    return state._replace(learner=learner, tree=tree, iteration=state.iteration + 1), metrics
 
 
 def begin(plan: Plan, state: State, obs) -> tuple[State, Any]:
@@ -102,8 +146,8 @@ def begin(plan: Plan, state: State, obs) -> tuple[State, Any]:
 
 def explore(plan: Plan, state: State, rows, obs) -> tuple[State, Any]:
     """A warm-up iteration: store rows, choose the next actions for obs[N, O]."""
-    state = state._replace(replay=replay.add(state.replay, rows), iteration=state.iteration + 1)
-    return wander(plan, state, obs, plan.agent.layout.unpack(rows[-1]).last)
+    state = remember(plan, state, rows)
+    return wander(plan, state._replace(iteration=state.iteration + 1), obs, plan.agent.layout.unpack(rows[-1]).last)
 
 
 def improve(plan: Plan, state: State, rows, obs) -> tuple[State, tuple[Any, Any]]:

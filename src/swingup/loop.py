@@ -34,6 +34,7 @@ class HostLoop:
         self.plan, self.env, self.iteration = plan, env, 0
         self.collector = HostCollector(env, seed)
         self.q_max = np.zeros((plan.n, 2))  # sum and count since each environment's episode began
+        self.act, self.wander = (jax.jit(partial(f, plan), donate_argnums=0) for f in (learn.act, learn.wander))
         self.explore = jax.jit(partial(learn.explore, plan), donate_argnums=0)
         self.improve = jax.jit(partial(learn.improve, plan), donate_argnums=0)
         self.state = jax.jit(partial(learn.init, plan))(jax.random.key(seed))
@@ -41,14 +42,14 @@ class HostLoop:
         self.state, self.action = begin(self.state, self.collector.obs)
 
     def tick(self) -> Tick:
-        """One step of every environment, and the updates that it pays for.
+        """One iteration: a step of every environment (D of them where the actor is delayed), and the updates they pay for.
 
         Raises EnvFault before a faulty step reaches replay, Diverged before a non-finite gradient reaches the weights.
         """
-        rows, episodes = self.collector.collect(np.asarray(self.action))
+        rows, episodes = self.collect()
         learning = self.iteration >= self.plan.warmup_iterations
         self.iteration += 1
-        step, metrics = self.iteration * self.plan.n, None
+        step, metrics = self.iteration * self.plan.rows, None
         if learning:
             self.state, (self.action, out) = self.improve(self.state, rows, self.collector.obs)
             metrics = Metrics(*np.asarray(out).tolist())
@@ -62,15 +63,33 @@ class HostLoop:
             self.state, self.action = self.explore(self.state, rows, self.collector.obs)
         return Tick(step, [self.valued(e) for e in episodes], metrics)
 
+    def collect(self) -> tuple[np.ndarray, list[Episode]]:
+        """The rows[K, N, W] of this iteration and the episodes that it ended; its first actions are there already."""
+        choose = self.wander if self.iteration <= self.plan.warmup_iterations else self.act
+        rows, episodes = self.collector.collect(np.asarray(self.action))
+        blocks = [rows]
+        for k in range(1, self.plan.block):
+            first = self.plan.agent.layout.unpack(rows[-1]).last
+            self.state, self.action = choose(self.state, self.collector.obs, first, np.int32(k))
+            rows, ended = self.collector.collect(np.asarray(self.action))
+            blocks.append(rows)
+            episodes += ended
+        return np.concatenate(blocks), episodes
+
     def valued(self, episode: Episode) -> Episode:
         """The episode with its q_max, and the count for the environment's next one begun."""
         total, count = self.q_max[episode.env]
         self.q_max[episode.env] = 0
         return episode._replace(q_max=float(total / count) if count else math.nan)
 
+    @property
+    def steps(self) -> int:
+        """Environment steps done, summed over the environments."""
+        return self.iteration * self.plan.rows
+
     def policy(self) -> Policy:
         """The greedy policy of now, as NumPy copies (the device's own buffers are overwritten by the next tick)."""
-        params = jax.tree.map(np.array, self.state.learner.actor)
+        params, moments = jax.tree.map(np.array, (self.state.learner.actor, self.state.learner.moments))
         if not all(np.isfinite(p).all() for p in jax.tree.leaves(params)):
-            raise Diverged(f"step {self.iteration * self.plan.n}: a weight of the actor is not finite; lower --actor-lr")
-        return Policy(self.plan.agent.actor, params, self.env.spec)
+            raise Diverged(f"step {self.steps}: a weight of the actor is not finite; lower --actor-lr")
+        return Policy(self.plan.agent.actor, params, self.env.spec, moments)

@@ -55,8 +55,8 @@ class DDPG:
 
         if self.loop is None:
             self.loop = HostLoop(plan(self.config, self.env.spec), self.env, self.config.seed)
-        end = self.loop.iteration * self.env.n + total_timesteps
-        while self.loop.iteration * self.env.n < end:
+        end = self.loop.steps + total_timesteps
+        while self.loop.steps < end:
             self.loop.tick()
         self.loaded = None
         return self

@@ -7,23 +7,29 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 
 class NoiseState(NamedTuple):
-    """offset[N, A]: the noise last added (its shape is what `sample` draws), episode[N]: episodes begun before this one."""
+    """offset[N, A]: the noise last added; episode[N]: the number of each environment's episode; memory: what the noise keeps."""
 
     offset: jax.Array
     episode: jax.Array
+    memory: Any
 
 
-def init(n: int, action_size: int) -> NoiseState:
+def start(n: int, action_size: int, memory: Any = None) -> NoiseState:
     """The state before the first action of n environments."""
     # -1, because `sample` counts an episode when it begins.
-    return NoiseState(jnp.zeros((n, action_size)), jnp.full((n,), -1, jnp.int32))
+    return NoiseState(jnp.zeros((n, action_size)), jnp.full((n,), -1, jnp.int32), memory)
+
+
+def moved(state: NoiseState, first, offset, memory: Any = None):
+    """What `sample` returns: the offset, and the state that remembers it."""
+    return offset, NoiseState(offset, state.episode + first.astype(jnp.int32), memory)
 
 
 @dataclass(frozen=True)
@@ -32,9 +38,11 @@ class Gaussian:
 
     sigma: float
 
+    def init(self, n: int, action_size: int) -> NoiseState:
+        return start(n, action_size)
+
     def sample(self, state: NoiseState, key, first):
-        offset = self.sigma * jax.random.normal(key, state.offset.shape, state.offset.dtype)
-        return offset, NoiseState(offset, state.episode + first.astype(jnp.int32))
+        return moved(state, first, self.sigma * jax.random.normal(key, state.offset.shape, state.offset.dtype))
 
 
 @dataclass(frozen=True)
@@ -49,12 +57,35 @@ class OrnsteinUhlenbeck:
     theta: float = 0.15
     dt: float = 1.0
 
+    def init(self, n: int, action_size: int) -> NoiseState:
+        return start(n, action_size)
+
     def sample(self, state: NoiseState, key, first):
         decay = math.exp(-self.theta * self.dt)
         spread = self.sigma * math.sqrt((1 - decay**2) / (2 * self.theta))
         before = state.offset * (1 - first)[:, None]
-        offset = decay * before + spread * jax.random.normal(key, before.shape, before.dtype)
-        return offset, NoiseState(offset, state.episode + first.astype(jnp.int32))
+        return moved(state, first, decay * before + spread * jax.random.normal(key, before.shape, before.dtype))
+
+
+@dataclass(frozen=True)
+class Pink:
+    """Noise with a 1/f spectrum, between independent and drifting; sd sigma (Eberhard et al., ICLR 2023, for its use here).
+
+    The sum of `octaves` autoregressive processes whose time constants double from half a step on, with equal variances.
+    memory[N, A, J] holds them; an episode begins with a draw from their stationary distribution.
+    """
+
+    sigma: float
+    octaves: int = 10
+
+    def init(self, n: int, action_size: int) -> NoiseState:
+        return start(n, action_size, jnp.zeros((n, action_size, self.octaves)))
+
+    def sample(self, state: NoiseState, key, first):
+        fresh = jax.random.normal(key, state.memory.shape, state.memory.dtype)
+        decay = jnp.exp(-2.0 / 2.0 ** jnp.arange(self.octaves))
+        memory = jnp.where(first[:, None, None] > 0, fresh, decay * state.memory + jnp.sqrt(1 - decay**2) * fresh)
+        return moved(state, first, self.sigma / math.sqrt(self.octaves) * jnp.sum(memory, -1), memory)
 
 
 @dataclass(frozen=True)
@@ -66,8 +97,10 @@ class EpisodeDecay:
 
     half: tuple[float, ...]
 
+    def init(self, n: int, action_size: int) -> NoiseState:
+        return start(n, action_size)
+
     def sample(self, state: NoiseState, key, first):
         del key
         episode = state.episode + first.astype(jnp.int32)
-        offset = 1 / (1 + episode)[:, None] / jnp.asarray(self.half, state.offset.dtype)
-        return offset, NoiseState(offset, episode)
+        return moved(state, first, 1 / (1 + episode)[:, None] / jnp.asarray(self.half, state.offset.dtype))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from swingup.moments import Moments, normalize
 from swingup.nets import Params
 from swingup.types import Spec, flatten
 
@@ -21,6 +22,7 @@ class Policy:
     actor: Any
     params: Params
     spec: Spec
+    moments: Moments | None = None
 
     def __call__(self, obs: Any) -> np.ndarray:
         x = flatten(obs) if isinstance(obs, (dict, tuple)) else np.asarray(obs, np.float32)
@@ -35,4 +37,4 @@ class Policy:
 
     def act(self, obs: np.ndarray) -> np.ndarray:
         """obs[*, O] -> action[*, A] in [-1, 1]."""
-        return self.actor.apply(self.params, obs)
+        return self.actor.apply(self.params, obs if self.moments is None else normalize(self.moments, obs))

@@ -13,6 +13,7 @@ import numpy as np
 
 from swingup.config import Config, apply
 from swingup.errors import InputError
+from swingup.moments import Moments
 from swingup.nets import Actor
 from swingup.policy import Policy
 from swingup.types import Spec
@@ -77,7 +78,9 @@ def save_policy(path: Path, policy: Policy) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {f"{i}.{k}": np.ascontiguousarray(v) for i, layer in enumerate(policy.params) for k, v in layer.items()}
-    about = {"format": 1, "spec": dataclasses.asdict(policy.spec), "hidden": policy.actor.hidden}
+    tensors |= {f"moments.{k}": np.asarray(v) for k, v in (policy.moments._asdict() if policy.moments else {}).items()}
+    actor = {"hidden": policy.actor.hidden, "layer_norm": policy.actor.layer_norm}
+    about = {"format": 1, "spec": dataclasses.asdict(policy.spec), **actor}
     part = path.with_name(f".{path.name}.part")
     part.write_bytes(save(tensors, {"swingup": json.dumps(about)}))
     os.replace(part, path)
@@ -95,10 +98,14 @@ def load_policy(path: Path) -> Policy:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about["spec"].items()}
         spec = Spec(**fields)
-        layers = [{k: tensors[f"{i}.{k}"] for k in ("w", "b")} for i in range(len(about["hidden"]) + 1)]
+        actor = Actor(spec.obs_size, spec.action_size, tuple(about["hidden"]), layer_norm=bool(about["layer_norm"]))
+        last = len(actor.hidden)
+        names = [("w", "b", "scale") if actor.layer_norm and i < last else ("w", "b") for i in range(last + 1)]
+        layers = [{k: tensors[f"{i}.{k}"] for k in keys} for i, keys in enumerate(names)]
+        moments = Moments(*(tensors[f"moments.{k}"] for k in Moments._fields)) if "moments.mean" in tensors else None
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a policy of swingup ({type(error).__name__}: {error})") from error
-    return Policy(Actor(spec.obs_size, spec.action_size, tuple(about["hidden"])), tuple(layers), spec)
+    return Policy(actor, tuple(layers), spec, moments)
 
 
 def append_csv(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -104,7 +104,7 @@ def run_training(config: Config, env: Any, options: Options, command: str) -> Ru
         keeper = Keeper(config, folder, loop, testing, reports)
         last = finish(config, loop, keeper, stack.enter_context(interruptible()))
     if last is not None:
-        result = figures(last, folder, time.monotonic() - started, loop.iteration * config.envs)
+        result = figures(last, folder, time.monotonic() - started, loop.steps)
         store.write(folder / "result.json", json.dumps(result) + "\n")
     return Run(folder, None if isinstance(env, str) else env)
 
@@ -130,7 +130,7 @@ def reporters(config: Config, agent: Agent, folder: Path, console: Any) -> list[
     logs = Logs(folder, console.print)
     logs.settings(dataclasses.asdict(config))
     logs.graph(agent)
-    curve = [Curve(config.env)] if in_notebook() and not console.quiet else []
+    curve: list[Any] = [Curve(config.env)] if in_notebook() and not console.quiet else []
     if config.episode_lines:
         return [logs, *curve, Lines(console)]
     return [logs, *(curve or [Bar(console, config.steps, config.episodes)])]

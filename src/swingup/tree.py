@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 # One number per consumer of randomness. A key is a pure function of (seed, stream, iteration), so a resumed run has
 # nothing to restore and two consumers never share a draw. Never renumber: that changes every result.
-STREAMS = {"init": 0, "sample": 1, "act": 2, "warmup": 3}
+STREAMS = {"init": 0, "sample": 1, "act": 2, "warmup": 3, "smooth": 4}
 
 
 def ema(average, value, rate):
@@ -26,7 +26,8 @@ def finite(tree):
     """
 
     def total(x):
-        return jnp.sum(jnp.ones((1, x.shape[0]), x.dtype) @ x) if x.ndim == 2 else jnp.sum(x)
+        rows = x.reshape(-1, x.shape[-1]) if x.ndim > 1 else x[None]
+        return jnp.sum(jnp.ones((1, rows.shape[0]), x.dtype) @ rows)
 
     return jnp.isfinite(sum(total(x) for x in jax.tree.leaves(tree)))
 

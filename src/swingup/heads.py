@@ -1,0 +1,66 @@
+"""What a critic's last layer means: one number (`Scalar`), or a distribution over fixed values (`Categorical`, D4PG).
+
+A head has `size` (the critic's outputs, None for a bare number), `value(out) -> q[]`, `target(out, reward, discount)` and
+`loss(out, target)`, all for one sample; callers `vmap`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """The expected return itself, regressed on its one- or n-step target (DDPG paper, equation 4)."""
+
+    size = None
+
+    def value(self, out):
+        return out
+
+    def target(self, out, reward, discount):
+        return reward + discount * out
+
+    def loss(self, out, target):
+        return jnp.square(out - target)
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """The distribution of the return over `atoms` equally spaced values from `low` to `high` (C51, 1707.06887; D4PG, 1804.08617).
+
+    Returns beyond the ends are counted at the ends, so the range must cover what the task can give.
+    """
+
+    low: float
+    high: float
+    atoms: int = 51
+
+    @property
+    def size(self) -> int:
+        return self.atoms
+
+    @property
+    def support(self):
+        return jnp.linspace(self.low, self.high, self.atoms)
+
+    def value(self, out):
+        return jnp.dot(jax.nn.softmax(out), self.support)
+
+    def target(self, out, reward, discount):
+        return self.project(jax.nn.softmax(out), reward + discount * self.support)
+
+    def loss(self, out, target):
+        return -jnp.dot(target, jax.nn.log_softmax(out))
+
+    def project(self, probabilities, values):
+        """Probabilities[Z] of arbitrary values[Z], shared out to the two nearest atoms: mass and (inside) mean are kept.
+
+        A value's share of an atom falls linearly from 1 on it to 0 at its neighbours (C51, algorithm 1, without its loop).
+        """
+        gap = (self.high - self.low) / (self.atoms - 1)
+        distance = jnp.abs(jnp.clip(values, self.low, self.high)[None, :] - self.support[:, None])
+        return jnp.clip(1 - distance / gap, 0, 1) @ probabilities

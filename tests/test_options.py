@@ -1,0 +1,391 @@
+"""What turns DDPG into its descendants: each piece against its definition, and every combination runs as one program."""
+
+import itertools
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from swingup import agent as algorithm
+from swingup import moments, priority, replay
+from swingup.agent import Agent, Linear, Smoothing
+from swingup.config import apply, base, check, plan
+from swingup.envs.gym import GymEnv, factory
+from swingup.heads import Categorical, Scalar
+from swingup.loop import HostLoop
+from swingup.nets import Actor, Critic
+from swingup.noise import Gaussian, Pink
+from swingup.priority import Priority
+from swingup.types import Layout, Transition
+
+# n-step returns
+
+
+def brute_force(rows, gamma, n):
+    """The n-step reward, discount and successor of the first of rows (reward, discount, last, next), one step at a time."""
+    total, power = 0.0, 1.0
+    for row in rows[:n]:
+        total += power * row[0]
+        power *= gamma
+        if row[2]:
+            break
+    return total, power * row[1], row[3]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 6),
+    st.lists(st.tuples(st.floats(-5, 5, width=32), st.sampled_from(["on", "end", "cut"])), min_size=8, max_size=20),
+)
+def test_n_step_returns_equal_a_loop(n, steps):
+    layout, gamma = Layout(1, 1), 0.9
+    t = np.arange(len(steps), dtype=np.float32)
+    kinds = np.array([k for _, k in steps])
+    transitions = Transition(
+        obs=t[:, None], action=0 * t[:, None], reward=np.array([r for r, _ in steps], np.float32),
+        discount=np.float32(kinds != "end"), next_obs=100 + t[:, None], last=np.float32(kinds != "on"),
+    )  # fmt: skip
+    rows = layout.pack(transitions)
+    windows = np.stack([rows[i : i + n] for i in range(len(steps) - n + 1)])
+    batch = replay.fold(layout, jnp.asarray(windows), gamma, 2.0)
+    stored = list(zip(transitions.reward, transitions.discount, transitions.last, transitions.next_obs[:, 0], strict=True))
+    for i in range(len(windows)):
+        reward, discount, successor = brute_force(stored[i:], gamma, n)
+        assert float(batch.reward[i]) == pytest.approx(2 * reward, abs=1e-4)
+        assert float(batch.discount[i]) == pytest.approx(discount, abs=1e-6)
+        assert float(batch.next_obs[i, 0]) == successor
+        assert float(batch.obs[i, 0]) == i
+
+
+@pytest.mark.parametrize("steps", [3, 5, 12, 17])
+@pytest.mark.parametrize("n", [1, 2])
+def test_windows_never_cross_the_head_or_mix_environments(steps, n):
+    ring = replay.init(5 * n, n, 2)
+    for t in range(steps):
+        ring = replay.add(ring, np.array([[[t, i] for i in range(n)]], np.float32))
+    drawn = np.asarray(replay.sample(ring, jax.random.key(0), (300,), 3))
+    time, env = drawn[..., 0], drawn[..., 1]
+    assert (np.diff(time, axis=1) == 1).all()
+    assert (env == env[:, :1]).all()
+    assert set(time[:, 0]) == set(range(max(steps - 5, 0), steps - 2))
+
+
+# the categorical head
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 10_000), st.floats(-3, 3), st.floats(0, 1), st.integers(2, 31))
+def test_the_projection_keeps_mass_and_inside_the_range_the_mean(seed, reward, discount, atoms):
+    head = Categorical(-10.0, 10.0, atoms)
+    p = np.random.default_rng(seed).dirichlet(np.ones(atoms)).astype(np.float32)
+    values = reward + discount * np.asarray(head.support)
+    q = np.asarray(head.project(jnp.asarray(p), jnp.asarray(values)))
+    assert q.min() >= -1e-6
+    assert q.sum() == pytest.approx(1, abs=1e-4)
+    assert q @ head.support == pytest.approx(np.clip(values, -10, 10) @ p, abs=1e-3)
+
+
+def test_the_projection_shares_a_value_between_its_neighbours():
+    head = Categorical(0.0, 4.0, 5)
+    one = jnp.array([1.0, 0, 0, 0, 0])
+    np.testing.assert_allclose(head.project(one, jnp.full(5, 2.25)), [0, 0, 0.75, 0.25, 0], atol=1e-6)
+    np.testing.assert_allclose(head.project(one, jnp.full(5, 9.0)), [0, 0, 0, 0, 1], atol=1e-6)
+
+
+def test_the_categorical_target_of_a_terminal_state_is_the_reward():
+    head = Categorical(-2.0, 2.0, 5)
+    np.testing.assert_allclose(head.target(jnp.zeros(5), 1.0, 0.0), [0, 0, 0, 1, 0], atol=1e-6)
+
+
+def test_the_categorical_loss_is_least_at_its_target():
+    head, target = Categorical(-1.0, 1.0, 4), jnp.array([0.1, 0.2, 0.3, 0.4])
+    np.testing.assert_allclose(jax.grad(head.loss)(jnp.log(target), target), 0, atol=1e-6)
+    assert float(head.value(jnp.log(target))) == pytest.approx(float(target @ head.support), abs=1e-6)
+
+
+# prioritised replay
+
+
+@pytest.mark.parametrize("size", [1, 31, 32, 33, 1000, 5000])
+def test_drawing_matches_the_priorities(size):
+    rng = np.random.default_rng(size)
+    p = rng.random(size) * (rng.random(size) > 0.3)
+    p[0] = 0.5
+    tree = priority.assign(priority.init(size), jnp.arange(size), jnp.asarray(p, jnp.float32))
+    assert float(tree.levels[-1][0]) == pytest.approx(p.sum(), rel=1e-5)
+    n = 40_000
+    drawn = np.asarray(priority.draw(tree, jax.random.key(0), (n,)))
+    counts = np.bincount(drawn, minlength=size)
+    assert counts[p == 0].sum() == 0
+    # Bins with an expectation of at least 20, the rest together.
+    expected = n * p / p.sum()
+    big = expected >= 20
+    seen, want = np.append(counts[big], counts[~big].sum()), np.append(expected[big], expected[~big].sum())
+    chi2 = ((seen - want)[want > 0] ** 2 / want[want > 0]).sum()
+    freedom = max((want > 0).sum() - 1, 1)
+    assert chi2 < freedom + 4 * np.sqrt(2 * freedom) + 8
+
+
+def test_sums_are_right_after_many_changes_of_equal_places():
+    tree, p, rng = priority.init(700), np.zeros(700), np.random.default_rng(0)
+    assign = jax.jit(priority.assign)
+    for _ in range(50):
+        place = rng.choice(700, 40, replace=False)
+        value = rng.random(40).astype(np.float32)
+        tree, p[place] = assign(tree, place, value), value
+    for level in tree.levels:
+        assert float(jnp.sum(level)) == pytest.approx(p.sum(), rel=1e-5)
+    np.testing.assert_allclose(tree.levels[0][:700], p)
+
+
+def test_importance_weights_undo_the_preference():
+    p = np.array([1.0, 2.0, 5.0], np.float32)
+    tree = priority.assign(priority.init(3), jnp.arange(3), jnp.asarray(p))
+    weight = Priority(beta=1.0).weigh(tree, jnp.arange(3), 3)
+    np.testing.assert_allclose(weight, (1 / p) / (1 / p).max(), rtol=1e-6)
+    np.testing.assert_allclose(Priority(beta=0.0).weigh(tree, jnp.arange(3), 3), 1)
+
+
+@pytest.mark.parametrize("n_step", [1, 3])
+def test_only_whole_windows_have_a_priority(n_step):
+    loop = make_loop(n_step=n_step, priority=0.5, capacity=20, batch=4, warmup=8)
+    for _ in range(33):
+        loop.tick()
+    head, held = int(loop.state.replay.head) % 20, np.asarray(loop.state.tree.levels[0])[:20]
+    newest = [(head - 1 - k) % 20 for k in range(n_step - 1)]
+    assert (held[newest] == 0).all()
+    assert (np.delete(held, newest) > 0).all()
+
+
+# the other options
+
+
+def test_moments_are_those_of_all_observations_and_normalise():
+    rng = np.random.default_rng(0)
+    parts = [rng.normal(3, 2, (k, 1, 2)).astype(np.float32) for k in (1, 5, 300)]
+    state = moments.init(2)
+    np.testing.assert_allclose(moments.normalize(state, parts[1]), parts[1], rtol=1e-6)
+    for part in parts:
+        state = moments.add(state, jnp.asarray(part))
+    everything = np.concatenate(parts).reshape(-1, 2)
+    np.testing.assert_allclose(state.mean, everything.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(state.m2 / state.total, everything.var(0), rtol=1e-4)
+    z = moments.normalize(jax.tree.map(np.asarray, state), everything)
+    assert type(z) is np.ndarray
+    np.testing.assert_allclose(z.mean(0), 0, atol=1e-3)
+    np.testing.assert_allclose(z.std(0), 1, atol=1e-3)
+    assert np.abs(moments.normalize(state, np.full((1, 2), 1e9, np.float32))).max() == moments.LIMIT
+
+
+def agent(**options):
+    outputs = options["head"].size if "head" in options else None
+    return Agent(Actor(3, 2, (16,)), Critic(3, 2, (16,), 1, outputs=outputs), Gaussian(0.1), batch=8, **options)
+
+
+def batch(d=1, n=8):
+    rng = np.random.default_rng(0)
+    f = lambda *shape: jnp.asarray(rng.normal(size=(d, n, *shape)).astype(np.float32))
+    return Transition(f(3), jnp.tanh(f(2)), f(), 0.9 * jnp.ones((d, n)), f(3), jnp.zeros((d, n)))
+
+
+def test_the_least_of_the_critics_targets_counts():
+    twin = agent(critics=2)
+    learner, b = algorithm.init(twin, jax.random.key(0)), jax.tree.map(lambda x: x[0], batch())
+    learner = learner._replace(
+        target_critic=jax.tree.map(lambda x: x + 0.3 * jax.random.normal(jax.random.key(1), x.shape), learner.critic)
+    )
+    action = jax.vmap(twin.actor.apply, (None, 0))(learner.target_actor, b.next_obs)
+    q = algorithm.ensemble(twin, learner.target_critic, b.next_obs, action)
+    assert len({int(i) for i in jnp.argmin(q, 0)}) == 2  # each is the smaller one somewhere
+    np.testing.assert_allclose(algorithm.targets(twin, learner, b, None), b.reward + 0.9 * q.min(0), rtol=1e-5)
+
+
+def test_critics_begin_apart_and_the_actor_follows_the_first():
+    twin = agent(critics=2)
+    learner = algorithm.init(twin, jax.random.key(0))
+    assert not np.allclose(learner.critic[0]["w"][0], learner.critic[0]["w"][1])
+    other = learner._replace(critic=jax.tree.map(lambda x: x.at[1].add(1.0), learner.critic))
+    b = jax.tree.map(lambda x: x[0], batch())
+    same = [algorithm.actor_step(twin, s, b)[0].actor for s in (learner, other)]
+    jax.tree.map(np.testing.assert_array_equal, *same)
+
+
+def test_smoothing_moves_the_targets_action_by_at_most_its_clip():
+    smooth, action = Smoothing(0.2, 0.1), jnp.zeros((5000, 1))
+    moved = np.asarray(smooth(jax.random.key(0), action))
+    assert np.abs(moved).max() == pytest.approx(0.1)
+    assert 0.3 < np.mean(np.abs(moved) < 0.0999) < 0.5  # 38 % of a normal lies within half an sd
+    assert np.abs(smooth(jax.random.key(0), jnp.ones((100, 1)))).max() <= 1
+
+
+def test_a_delayed_actor_moves_once_for_d_critic_steps():
+    slow = agent(delay=3)
+    before = algorithm.init(slow, jax.random.key(0))
+    after, _, surprise = algorithm.update(slow, before, batch(3), jax.random.key(0))
+    assert int(after.critic_opt[0].count) == 3
+    assert int(after.actor_opt[0].count) == 1
+    assert surprise.shape == (3, 8)
+    expected = jax.tree.map(lambda old, new: old + slow.tau * (new - old), before.target_critic, after.critic)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7), after.target_critic, expected)
+
+
+def test_importance_weights_scale_each_transitions_gradient():
+    plain, b = agent(), batch()
+    learner = algorithm.init(plain, jax.random.key(0))
+    target = algorithm.targets(plain, learner, jax.tree.map(lambda x: x[0], b), None)
+    one = jax.tree.map(lambda x: x[0], b)
+    grad = lambda w: jax.grad(lambda c: algorithm.critic_loss(plain, c, one, target, w)[0])(learner.critic)
+    only = grad(jnp.zeros(8).at[2].set(8.0))
+    alone = jax.grad(lambda c: algorithm.critic_loss(plain, c, jax.tree.map(lambda x: x[2:3], one), target[2:3])[0])(learner.critic)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), only, alone)
+
+
+def test_weight_decay_clipping_and_schedules_do_what_they_say():
+    grads, params = {"w": jnp.array([3.0, 4.0])}, {"w": jnp.array([1.0, -1.0])}
+
+    def first_moment(decay, clip):
+        opt = algorithm.optimizer(1e-3, decay, clip)
+        state = opt.update(grads, opt.init(params), params)[1]
+        adam = next(s for s in jax.tree.leaves(state, is_leaf=lambda s: hasattr(s, "mu")) if hasattr(s, "mu"))
+        return np.asarray(adam.mu["w"]) / 0.1
+
+    np.testing.assert_allclose(first_moment(None, None), [3, 4], rtol=1e-6)
+    np.testing.assert_allclose(first_moment(0.5, None), [3.5, 3.5], rtol=1e-6)
+    np.testing.assert_allclose(first_moment(None, 1.0), [0.6, 0.8], rtol=1e-6)
+    line = Linear(1e-3, 1e-4, 10)
+    np.testing.assert_allclose([line(jnp.array(c)) for c in (0, 5, 10, 99)], [1e-3, 5.5e-4, 1e-4, 1e-4], rtol=1e-6)
+
+
+def test_layer_norm_is_the_papers():
+    actor = Actor(3, 2, (5,), layer_norm=True)
+    params = jax.tree.map(np.asarray, actor.init(jax.random.key(0)))
+    params[0]["scale"] = np.arange(1, 6, dtype=np.float32)
+    obs = np.array([1.0, -2.0, 0.5], np.float32)
+    z = obs @ params[0]["w"]
+    h = np.maximum((z - z.mean()) / np.sqrt(z.var() + 1e-5) * params[0]["scale"] + params[0]["b"], 0)
+    want = np.tanh(h @ params[1]["w"] + params[1]["b"])
+    np.testing.assert_allclose(actor.apply(params, obs), want, rtol=1e-5)
+    np.testing.assert_allclose(jax.jit(actor.apply)(params, obs), want, rtol=1e-5)
+
+
+def test_pink_noise_has_its_spread_and_spectrum():
+    noise = Pink(0.3)
+
+    def step(state, key):
+        offset, state = noise.sample(state, key, jnp.zeros(64))
+        return state, offset[:, 0]
+
+    _, state = noise.sample(noise.init(64, 1), jax.random.key(9), jnp.ones(64))
+    x = np.asarray(jax.lax.scan(step, state, jax.random.split(jax.random.key(0), 4096))[1])
+    assert x.std() == pytest.approx(0.3, rel=0.05)
+    frequency, power = np.fft.rfftfreq(4096), (np.abs(np.fft.rfft(x, axis=0)) ** 2).mean(1)
+    band = (frequency > 1 / 512) & (frequency < 0.5)
+    slope = np.polyfit(np.log(frequency[band]), np.log(power[band]), 1)[0]
+    assert slope == pytest.approx(-1, abs=0.1)
+
+
+# every combination
+
+
+def make_loop(**changes):
+    settings = {"hidden": (16, 16), "batch": 16, "warmup": 60, "capacity": 500, "env": "Pendulum-v1"} | changes
+    config = check(apply(base("Pendulum-v1"), settings, "test"))
+    env = GymEnv(factory("Pendulum-v1"), config.envs)
+    return HostLoop(plan(config, env.spec), env, 0)
+
+
+CHOICES = {
+    "critics": (1, 2),
+    "delay": (1, 2),
+    "smoothing": (None, 0.2),
+    "n_step": (1, 3),
+    "atoms": (None, 11),
+    "priority": (None, 0.6),
+    "normalize": (False, True),
+    "layer_norm": (False, True),
+}
+OTHERS = [
+    {"weight_decay": 1e-2, "grad_clip": 1.0, "reward_scale": 0.1},
+    {"actor_lr_end": 0.0, "critic_lr_end": 1e-5, "noise": "pink"},
+    {"updates": 2, "noise": "ou"},
+    {"envs": 3, "delay": 2},
+    {"envs": 2, "n_step": 4, "priority": 1.0, "delay": 3, "critics": 3},
+]
+# Every pair of choices occurs in some row: an orthogonal array of strength two, and each option alone.
+PAIRS = [dict(zip(CHOICES, (v[b] for v, b in zip(CHOICES.values(), bits, strict=True)), strict=True)) for bits in (
+    (0, 0, 0, 0, 0, 0, 0, 0), (1, 1, 1, 1, 1, 1, 1, 1), (1, 0, 1, 0, 1, 0, 1, 0), (0, 1, 0, 1, 0, 1, 0, 1),
+    (1, 1, 0, 0, 1, 1, 0, 0), (0, 0, 1, 1, 0, 0, 1, 1), (1, 0, 0, 1, 1, 0, 0, 1), (0, 1, 1, 0, 0, 1, 1, 0),
+    (1, 1, 1, 1, 0, 0, 0, 0), (0, 0, 0, 0, 1, 1, 1, 1), (1, 0, 1, 0, 0, 1, 0, 1), (0, 1, 0, 1, 1, 0, 1, 0),
+)]  # fmt: skip
+
+
+def test_the_rows_cover_every_pair_of_choices():
+    for a, b in itertools.combinations(CHOICES, 2):
+        assert {(row[a], row[b]) for row in PAIRS} == set(itertools.product(CHOICES[a], CHOICES[b]))
+
+
+@pytest.mark.parametrize("options", [*PAIRS, *OTHERS], ids=lambda o: "-".join(f"{k}{v}" for k, v in o.items() if v))
+def test_every_combination_is_one_finite_program(options):
+    if options.get("atoms"):
+        options = {**options, "value_low": -100.0, "value_high": 1.0}
+    loop = make_loop(**options)
+    ticks = [loop.tick() for _ in range(80)]
+    assert ticks[-1].step == 80 * loop.plan.rows == loop.steps
+    assert all(t.metrics.finite for t in ticks if t.metrics)
+    assert (loop.improve._cache_size(), loop.explore._cache_size()) == (1, 1)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(loop.state.learner))
+    updates = int(loop.state.learner.critic_opt[0].count) if "weight_decay" not in options else None
+    learning = (80 - loop.plan.warmup_iterations) * loop.plan.rows * loop.plan.updates
+    assert updates in (None, learning)
+    assert np.isfinite(loop.policy()(np.zeros(3))).all()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"critics": 2, "delay": 2, "smoothing": 0.2},
+        {"atoms": 21, "value_low": -1.0, "value_high": 3.0, "n_step": 2},
+        {"priority": 0.6},
+    ],
+    ids=["td3", "d4pg", "priority"],
+)
+def test_each_descendant_solves_a_probe(options):
+    from test_probes import GAMMA, Policy
+
+    changes = {
+        "hidden": (32, 32),
+        "actor_lr": 2e-3,
+        "critic_lr": 5e-3,
+        "gamma": GAMMA,
+        "tau": 0.05,
+        "batch": 64,
+        "sigma": 0.4,
+        "warmup": 100,
+    }
+    config = check(apply(base("any"), {"env": "probe", **changes, **options}, "test"))
+    env = GymEnv(Policy, 1, "probe")
+    loop = HostLoop(plan(config, env.spec), env, 0)
+    while loop.steps < 3000:
+        loop.tick()
+    learner, agent = loop.state.learner, loop.plan.agent
+    for sign in (-1.0, 1.0):
+        obs = np.array([sign, 0], np.float32)
+        assert loop.policy()(obs)[0] == pytest.approx(0.5 * sign, abs=0.15)
+        out = algorithm.ensemble(agent, learner.critic, obs[None], np.array([[0.5 * sign]], np.float32))
+        assert float(agent.head.value(out[0, 0])) == pytest.approx(2, abs=0.2)
+
+
+def test_the_descendants_are_ddpg_with_values_replaced():
+    ddpg = agent()
+    td3 = replace(ddpg, critics=2, delay=2, smoothing=Smoothing(0.2, 0.5))
+    d4pg = replace(ddpg, critic=replace(ddpg.critic, outputs=51), head=Categorical(-1.0, 1.0), n_step=5)
+    assert ddpg.head == Scalar()
+    for one in (ddpg, td3, d4pg):
+        learner = algorithm.init(one, jax.random.key(0))
+        after, metrics, _ = jax.jit(lambda s, b, one=one: algorithm.update(one, s, b, jax.random.key(0)))(learner, batch(one.delay))
+        assert jax.tree.structure(after) == jax.tree.structure(learner)
+        assert metrics.finite
