@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -214,18 +215,80 @@ def test_a_fault_in_the_middle_keeps_the_policy_and_exits_1(tmp_path, capsys, mo
     assert (run / "policy" / "last.safetensors").is_file()
 
 
-def test_ctrl_c_finishes_the_step_and_keeps_the_policy(tmp_path):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_finishes_the_step_and_keeps_the_policy(name, tmp_path):
     code = (
         "import os, signal, sys, threading\n"
         "from swingup import cli, loop\n"
         "tick = loop.HostLoop.tick\n"
         "def interrupted(self):\n"
-        "    if self.iteration == 40: os.kill(os.getpid(), signal.SIGINT)\n"
+        "    if self.iteration == 40: os.kill(os.getpid(), signal.NAME)\n"
         "    return tick(self)\n"
         "loop.HostLoop.tick = interrupted\n"
         f"sys.exit(cli.run(['train', 'Pendulum-v1', *{QUICK}, '--eval-every', '1000', '--run-dir', {str(tmp_path / 'run')!r}]))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code.replace("NAME", name)], capture_output=True, text=True)
     assert done.returncode == 130, done.stderr
     assert f"interrupted; the policy is in {tmp_path / 'run'}" in done.stderr
     assert (tmp_path / "run" / "policy" / "last.safetensors").is_file()
+
+
+def endless(tmp_path):
+    """A module whose environment never ends by itself, and how to call the installed command beside it."""
+    (tmp_path / "my_module.py").write_text(
+        "import gymnasium\n"
+        "class Endless(gymnasium.Env):\n"
+        "    observation_space = action_space = gymnasium.spaces.Box(-1, 1, (1,))\n"
+        "    def reset(self, *, seed=None, options=None):\n"
+        "        super().reset(seed=seed)\n"
+        "        return self.observation_space.low * 0, {}\n"
+        "    def step(self, action):\n"
+        "        return self.observation_space.low * 0, 1.0, False, False, {}\n"
+        "gymnasium.register('Endless-v0', Endless)\n"
+    )
+
+    def call(*argv):
+        command = Path(sys.executable).with_name("swingup")
+        return subprocess.run([command, *argv], cwd=tmp_path, capture_output=True, text=True)
+
+    return call
+
+
+def test_the_command_finds_a_module_beside_it_and_an_endless_episode_is_named(tmp_path):
+    call = endless(tmp_path)
+    done = call("train", "my_module:Endless-v0", *QUICK, "--run-dir", "run", "--quiet")
+    assert done.returncode == 1, done.stderr
+    assert "an episode has not ended after 50,000 steps; give it a limit with --episode-steps" in done.stderr
+    done = call("train", "my_module:Endless-v0", *QUICK, "--episode-steps", "20", "--run-dir", "limited", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["mean"] == 20.0
+    assert json.loads(call("eval", "limited", "--episodes", "1", "--json").stdout) | {"seconds": 0} == {
+        "mean": 20.0, "std": None, "ci95": None, "episodes": 1, "seconds": 0, "run": "limited",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def broken(:", "importing broken_module raised SyntaxError"),
+        ("x = 1\n1 / 0", "importing broken_module raised ZeroDivisionError: division by zero (broken_module.py:2)"),
+        ("import not_installed_at_all", "install that package"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_one_line(text, message, tmp_path, monkeypatch, capsys):
+    (tmp_path / "broken_module.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "broken_module", raising=False)
+    assert message in no(["train", "broken_module:Any-v0"], capsys)
+
+
+def test_a_policy_of_another_environment_is_refused(folder, tmp_path, capsys):
+    import shutil
+
+    moved = tmp_path / "moved"
+    shutil.copytree(folder, moved)
+    settings = json.loads((moved / "config.json").read_text())
+    (moved / "config.json").write_text(json.dumps(settings | {"env": "MountainCarContinuous-v0"}))
+    assert "its obs_size is 3, that of environment MountainCarContinuous-v0 is 2" in no(["eval", str(moved)], capsys)
+    (moved / "config.json").write_text("[]")
+    assert "holds a list, not settings" in no(["eval", str(moved)], capsys)

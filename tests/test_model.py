@@ -62,6 +62,8 @@ def test_a_factory_trains_and_evaluates_on_its_own_copies(tmp_path):
     assert len(made) >= 2
     assert run.config.env == "Pendulum-v1"
     assert run.evaluate(2).mean == pytest.approx(run.result["mean"])
+    with pytest.raises(swingup.InputError, match=r"trained on an object or a function, not on an id; open it with swingup.load"):
+        swingup.load(run.folder).evaluate(2)
     assert swingup.load(run.folder, make).evaluate(2).mean == pytest.approx(run.result["mean"])
 
 
@@ -86,6 +88,8 @@ def test_the_stable_baselines_spelling(how, tmp_path):
     model.save(tmp_path / "model")
     again = swingup.DDPG.load(tmp_path / "model")
     assert again.predict(obs)[0].tobytes() == action.tobytes()
+    with pytest.raises(swingup.InputError, match="cannot go on learning"):
+        again.learn(10)
 
 
 def test_predict_before_learning_says_what_to_do():
@@ -115,3 +119,16 @@ def test_a_multi_dimensional_box_and_a_dict_train(tmp_path):
     run = swingup.train(Odd, run_dir=tmp_path / "run", **QUICK)
     assert run.policy({"a": np.zeros(1), "b": np.zeros((2, 2))}).shape == (2, 1)
     assert run.result["episodes"] == 2
+
+
+def test_numbers_of_numpy_are_numbers_and_a_factory_must_make_new_ones(tmp_path):
+    from swingup.config import Config, apply
+
+    config = apply(Config(), {"seed": np.int64(3), "gamma": np.float32(0.5), "steps": 1e4}, "test")
+    assert (config.seed, config.gamma, config.steps) == (3, 0.5, 10_000)
+    assert [type(x) for x in (config.seed, config.gamma, config.steps)] == [int, float, int]
+    same = gymnasium.make("Pendulum-v1")
+    with pytest.raises(swingup.InputError, match="the same object each time"):
+        swingup.train(lambda: same, run_dir=tmp_path / "run", **QUICK)
+    with pytest.raises(swingup.InputError, match="made a NoneType"):
+        swingup.train(lambda: None, run_dir=tmp_path / "run", **QUICK)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import os
 import re
 import shlex
 import sys
@@ -52,11 +53,17 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "--eval-freq": ("--eval-every",),
     "--n-eval-episodes": ("--eval-episodes",),
     "--conf-file": ("--config",),
+    "--capture-video": ("--record",),
 }
 
 
 def main() -> None:
     """The console script."""
+    # As `python -m` does: module:Id must find a module in the folder where one stands.
+    sys.path.insert(0, os.getcwd())
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     sys.exit(run(sys.argv[1:]))
 
 
@@ -70,11 +77,14 @@ def run(argv: Sequence[str]) -> int:
     except (EnvFault, Diverged) as error:
         print(f"swingup: {'; '.join([str(error), *getattr(error, '__notes__', [])])}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("swingup: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"swingup: {'; '.join(['interrupted', *getattr(error, '__notes__', [])])}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 0
+    except OSError as error:
+        print(f"swingup: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
+        return 1
 
 
 def dispatch(argv: list[str]) -> int:
@@ -111,7 +121,9 @@ def parse(kind: Any, command: str, argv: list[str], known: Sequence[str], **opti
         if not stop.code:
             raise
         text = " ".join(re.sub(r"[╭╮╰╯│─]|\x1b\[[0-9;]*m", " ", errors.getvalue()).split())
-        text = re.sub(r"For full helptext.*|^Parsing error ", "", text).strip().rstrip(".:")
+        text = re.sub(
+            r"Argument helptext.*|For full helptext.*|^(Parsing error|Value error|Unrecognized options) ", "", text
+        ).strip(" .:")
         raise InputError(f"{command}: {text}; see swingup {command} --help") from None
 
 
@@ -126,9 +138,10 @@ def translate(argv: list[str]) -> list[str]:
         name = word.replace("_", "-") if word.startswith("--") else word
         names = ALIASES.get(name, (name,))
         values = []
-        while queue and (not queue[0].startswith("-") or is_number(queue[0])) and name.startswith("--"):
+        many = name in ("--hidden", "--net-arch")
+        while queue and name.startswith("--") and (is_number(queue[0]) or not (many or queue[0].startswith("-"))):
             values.append(queue.pop(0))
-            if name not in ("--hidden", "--net-arch"):
+            if not many:
                 break
         if names == ("--env",):
             env += values
@@ -210,10 +223,9 @@ class Play:
 
 def played(command: str, argv: list[str], episodes: int) -> Play:
     """The arguments of a command that plays, checked."""
-    words = translate(argv)
-    if "--episodes" not in words:
-        words += ["--episodes", str(episodes)]
-    play = parse(Play, command, words, ["--episodes", "--seed", *switch_flags()])
+    known = ["--episodes", "--seed", "--best", "--no-best", "--json", "--no-json"]
+    words = [word.replace("--eval-episodes", "--episodes") for word in translate(argv)]
+    play = parse(Play, command, words, known, default=Play(tyro.MISSING, episodes))
     if play.episodes < 1:
         raise InputError(f"--episodes {play.episodes}: expected a number from 1")
     if play.seed is not None and not 0 <= play.seed < 2**32:
@@ -284,6 +296,8 @@ def presets(argv: list[str]) -> int:
     if argv and argv[0] in ("-h", "--help"):
         print("swingup presets [NAME]: the named settings, or where each number of one comes from")
         return 0
+    if len(argv) > 1:
+        raise InputError(f"presets {' '.join(argv)}: expected one name, or none; for example: swingup presets pendulum")
     if argv:
         preset = pick(argv[0], "")
         table = Table("setting", "value", "from", title=f"{preset.name}: {preset.about}", title_justify="left", box=None)

@@ -8,12 +8,14 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import numbers
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
 
+import numpy as np
 import tyro
 
 from swingup.errors import InputError
@@ -216,7 +218,7 @@ def check(config: Config) -> Config:
         ok = math.isfinite(value) and (low <= value if closed else low < value) and value <= high
         if not ok:
             raise InputError(
-                f"{flag(name)} {value}: expected a number {'from' if closed else 'above'} {low:g} {'to' if closed else 'up to'} {high:g}"
+                f"{flag(name)} {value}: expected a number {'from' if closed else 'above'} {low:,.12g} {'to' if closed else 'up to'} {high:,.12g}"
             )
     if not config.hidden or min(config.hidden) < 1:
         raise InputError(f"--hidden {list(config.hidden)}: expected one or more positive widths, for example --hidden 256 256")
@@ -254,7 +256,7 @@ def flag(name: str) -> str:
 
 def nearest(word: str, known: Any, many: int = 1) -> str:
     """`; did you mean X?` for the closest of `known`, or nothing."""
-    near = difflib.get_close_matches(word, list(known), many, 0.5)
+    near = difflib.get_close_matches(word, list(known), many, 0.65)
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
@@ -266,8 +268,11 @@ def coerce(name: str, value: Any, where: str) -> Any:
         return tuple(value)
     want = [t for t in get_args(TYPES[name]) if isinstance(t, type) and t is not NoneType] or [TYPES[name]]
     kind = str if name in CHOICES else list if name == "hidden" else want[0]
-    if kind is float and type(value) is int:
-        return float(value)
+    if isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_)):
+        if kind is float:
+            return float(value)
+        if kind is int and float(value).is_integer():
+            return int(float(value))
     if (type(value) is kind and name != "hidden") or (value is None and FIELDS[name].default is None):
         return value
     words = {list: "list of whole numbers", int: "whole number", float: "number", bool: "true or false", str: "string"}
@@ -325,6 +330,7 @@ def pick(name: str, env: str) -> Preset:
 def base(env: str, preset: str = "auto", file: Path | None = None) -> Config:
     """Defaults < preset < file, before any flag."""
     in_file = read_toml(file) if file else {}
+    apply(Config(), in_file, f"--config {file}")  # its types first: env and preset are used below
     env = env or in_file.get("env", "")
     chosen = pick(in_file.get("preset", preset) if preset == "auto" else preset, env)
     config = apply(Config(env=env), chosen.values, f"preset {chosen.name}")

@@ -554,7 +554,7 @@ def advise(speeds: Sequence[Speed], config: Config, machine: Machine) -> tuple[s
     if cpus and len(cpus) < len(speeds):
         how = "put JAX_PLATFORMS=cpu before the command" if best.threads else "JAX does so by itself"
         words.append(f"Train on the {best.device}, the fastest here for environments that run in Python: {how}.")
-    if len(cpus) > 1:
+    if len(cpus) > 1 and not machine.busy:
         times = cpus[-1].iteration_us / cpus[0].iteration_us
         counts = " and ".join(str(n) for n in sorted(c.threads for c in cpus))
         alike = f"On the CPU, {counts} threads are equally fast: leave --threads at {config.threads}."

@@ -9,7 +9,11 @@ import numpy as np
 
 from swingup.collect import EVALUATE, episode_seed
 from swingup.envs.api import HostEnv
+from swingup.errors import EnvFault
 from swingup.policy import Policy
+
+# No task of interest has longer episodes; one without an end would be evaluated for ever.
+ENDLESS = 50_000
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,10 @@ def evaluate(act: Callable[[np.ndarray], np.ndarray], env: HostEnv, episodes: in
     results: dict[int, tuple[float, int]] = {}
     obs = env.reset([episode_seed(seed, EVALUATE, 0, int(k)) for k in playing])
     while len(results) < episodes:
+        if length.max() >= ENDLESS:
+            raise EnvFault(
+                f"environment {env.spec.env}: an episode has not ended after {ENDLESS:,} steps; give it a limit with --episode-steps"
+            )
         step = env.step(act(obs))
         ret, length, obs = ret + step.reward, length + 1, step.obs
         over = step.terminated | step.truncated
@@ -65,5 +73,6 @@ def evaluate(act: Callable[[np.ndarray], np.ndarray], env: HostEnv, episodes: in
 
 
 def evaluate_policy(policy: Policy, env: HostEnv, episodes: int, seed: int) -> Evaluation:
-    """`evaluate` of a shipped policy."""
+    """`evaluate` of a shipped policy; InputError where it was made for another environment."""
+    policy.check(env.spec)
     return evaluate(policy.act, env, episodes, seed)

@@ -125,13 +125,13 @@ class Logs:
 
 
 class Lines:
-    """A line for each episode, with the 2017 tutorial's three figures."""
+    """A line for each evaluation and, if asked for, for each episode, with the 2017 tutorial's three figures."""
 
-    def __init__(self, console: Any):
-        self.console, self.episodes = console, 0
+    def __init__(self, console: Any, every_episode: bool):
+        self.console, self.every_episode, self.episodes = console, every_episode, 0
 
     def tick(self, tick: Tick) -> None:
-        for e in tick.episodes:
+        for e in tick.episodes if self.every_episode else ():
             self.console.print(f"| Reward: {e.ret:.0f} | Episode {self.episodes} | Qmax: {e.q_max:.4f}")
             self.episodes += 1
 
@@ -154,8 +154,8 @@ class Bar:
         from rich.progress import BarColumn, Progress, TextColumn
 
         unit = "steps" if episodes is None else "episodes"
-        count = TextColumn("{task.completed:>9,.0f} / {task.total:,.0f} " + unit)
-        columns = (count, BarColumn(24), TextColumn("{task.description}"))
+        count = TextColumn("{task.completed:,.0f} / {task.total:,.0f} " + unit)
+        columns = (count, BarColumn(24 if console.width > 105 else 8), TextColumn("{task.description}"))
         self.progress = Progress(*columns, console=console, auto_refresh=False, transient=True)
         self.by_episode, self.total = episodes is not None, episodes or steps
         self.task = self.progress.add_task("", total=self.total)
@@ -174,10 +174,11 @@ class Bar:
         done = self.episodes if self.by_episode else tick.step
         if tick.metrics is not None:
             self.speed.append((now, tick.step, done))
-        words = [f"{tick.step:,} steps" if self.by_episode else f"{self.episodes:,} episodes"]
+        words = self.pace(done)
         words += [f"return {np.mean(self.recent):,.1f}"] if self.recent else []
         words += [self.note] if self.note else []
-        self.progress.update(self.task, completed=done, description=" · ".join([*words, *self.pace(done)]))
+        words += [f"{tick.step:,} steps" if self.by_episode else f"{self.episodes:,} episodes"]
+        self.progress.update(self.task, completed=done, description=" · ".join(words))
         self.progress.refresh()
 
     def pace(self, done: int) -> list[str]:
@@ -185,7 +186,7 @@ class Bar:
             return ["time left –"]
         (t0, s0, d0), (t1, s1, d1) = self.speed[0], self.speed[-1]
         left = (self.total - done) / max(d1 - d0, 1e-9) * (t1 - t0)
-        return [f"{(s1 - s0) / (t1 - t0):,.0f} steps/s", f"{clock(left)} left" if d1 > d0 else "time left –"]
+        return [f"{clock(left)} left" if d1 > d0 else "time left –", f"{(s1 - s0) / (t1 - t0):,.0f} steps/s"]
 
     def evaluation(self, step: int, e: Evaluation) -> None:
         self.note = f"greedy {e.mean:,.1f}"

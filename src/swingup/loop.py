@@ -13,7 +13,7 @@ from swingup import learn
 from swingup.agent import Metrics
 from swingup.collect import HostCollector
 from swingup.envs.api import HostEnv
-from swingup.errors import Diverged
+from swingup.errors import Diverged, InputError
 from swingup.learn import Plan
 from swingup.policy import Policy
 from swingup.types import Episode
@@ -37,7 +37,13 @@ class HostLoop:
         self.act, self.wander = (jax.jit(partial(f, plan), donate_argnums=0) for f in (learn.act, learn.wander))
         self.explore = jax.jit(partial(learn.explore, plan), donate_argnums=0)
         self.improve = jax.jit(partial(learn.improve, plan), donate_argnums=0)
-        self.state = jax.jit(partial(learn.init, plan))(jax.random.key(seed))
+        try:
+            self.state = jax.block_until_ready(jax.jit(partial(learn.init, plan))(jax.random.key(seed)))
+        except jax.errors.JaxRuntimeError as error:
+            need = plan.capacity * plan.agent.layout.width * 4 / 2**30
+            raise InputError(
+                f"memory: replay of {plan.capacity:,} rows takes {need:,.1f} GiB; lower --capacity or --hidden"
+            ) from error
         begin = jax.jit(partial(learn.begin, plan), donate_argnums=0)
         self.state, self.action = begin(self.state, self.collector.obs)
 

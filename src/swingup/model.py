@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 
 from swingup import store
@@ -37,9 +38,12 @@ class DDPG:
         if not env or len(env) > 2 or (len(env) == 2 and env[0] != "MlpPolicy"):
             raise InputError('DDPG: expected one environment, for example DDPG("Pendulum-v1")')
         ours = {name: value for key, value in settings.items() for name in SPELLINGS.get(key, (key,))}
-        made = source if hasattr(source, "action_space") else None
+        made = source if isinstance(source, gymnasium.Env) else None
+        if made is not None and ours.get("envs", 1) != 1:
+            raise InputError(f"DDPG: n_envs={ours['envs']} of one object; give an id or a function that makes them")
+        ours.setdefault("steps", 2**31 - 1)  # `learn` says how many
         make = (lambda: made) if made is not None else factory(source)
-        self.env = GymEnv(make, 1 if made is not None else ours.get("envs", 1))
+        self.env = GymEnv(make, ours.get("envs", 1), limit=ours.get("episode_steps"))
         name = source if isinstance(source, str) else name_of(self.env.envs[0])
         self.config = check(apply(base(name, preset), {"env": name, **ours}, "DDPG"))
         self.rng = np.random.default_rng(self.config.seed)
@@ -53,12 +57,15 @@ class DDPG:
         runtime.prepare(self.config.threads)
         from swingup.loop import HostLoop
 
+        if self.loop is None and self.loaded is not None:
+            raise InputError(
+                "DDPG: a loaded policy acts, it cannot go on learning (its critic and replay are not in the file); train a new one"
+            )
         if self.loop is None:
             self.loop = HostLoop(plan(self.config, self.env.spec), self.env, self.config.seed)
         end = self.loop.steps + total_timesteps
         while self.loop.steps < end:
             self.loop.tick()
-        self.loaded = None
         return self
 
     @property
@@ -67,7 +74,7 @@ class DDPG:
         if self.loaded is None:
             if self.loop is None:
                 raise InputError("DDPG: nothing learnt yet; call learn(steps) or load(path) first")
-            self.loaded = self.loop.policy()
+            return self.loop.policy()
         return self.loaded
 
     def predict(self, obs: Any, deterministic: bool = True) -> tuple[np.ndarray, None]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from swingup.errors import InputError
 from swingup.moments import Moments, normalize
 from swingup.nets import Params
 from swingup.types import Spec, flatten
@@ -34,6 +35,16 @@ class Policy:
         raise ValueError(
             f"policy: {self.spec.env} has observations of shape {shape}, this array has {x.shape}; give one, or a batch"
         )
+
+    def check(self, spec: Spec) -> None:
+        """InputError where an environment's sizes or bounds are not those that the policy was made for."""
+        ours = self.spec
+        for what in ("obs_size", "action_shape", "low", "high"):
+            mine, theirs = getattr(ours, what), getattr(spec, what)
+            if mine != theirs:
+                raise InputError(
+                    f"policy of {ours.env}: its {what} is {mine}, that of environment {spec.env} is {theirs}; give the one it was trained on"
+                )
 
     def act(self, obs: np.ndarray) -> np.ndarray:
         """obs[*, O] -> action[*, A] in [-1, 1]."""

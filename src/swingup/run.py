@@ -12,6 +12,7 @@ import numpy as np
 from swingup import store
 from swingup.config import Config
 from swingup.envs.gym import GymEnv, factory
+from swingup.errors import InputError
 from swingup.evaluate import Evaluation, evaluate_policy
 from swingup.policy import Policy
 from swingup.video import Clip, film, inline, watch
@@ -87,7 +88,13 @@ class Run:
     @property
     def env(self) -> Any:
         """What the environment is made from: the id in the settings, or the object or factory given to `load`."""
-        return self.config.env if self.source is None else self.source
+        if self.source is not None:
+            return self.source
+        if (self.folder / "factory.txt").exists():
+            raise InputError(
+                f"{self.folder}: trained on an object or a function, not on an id; open it with swingup.load(folder, env)"
+            )
+        return self.config.env
 
     def film(self, episodes: int = 1, seed: int | None = None, best: bool = False) -> list[Clip]:
         """Write greedy episodes as videos/eval-{k}.mp4 (H.264); by default the first ones of the closing evaluation."""
@@ -96,21 +103,35 @@ class Run:
         def path(k: int) -> Path:
             return self.folder / "videos" / f"eval-{name}-seed{used}-{k}.mp4"
 
-        return film(self.best if best else self.policy, factory(self.env, render_mode="rgb_array"), path, episodes, used)
+        return film(
+            self.best if best else self.policy,
+            factory(self.env, render_mode="rgb_array"),
+            path,
+            episodes,
+            used,
+            self.config.episode_steps,
+        )
 
     def video(self, episodes: int = 1, seed: int | None = None, best: bool = False) -> Any:
         """The same, shown inline in a notebook."""
-        from IPython.display import HTML
+        try:
+            from IPython.display import HTML
+        except ImportError as error:
+            raise InputError("run.video(): shown in notebooks only (no IPython here); run.film() writes the files") from error
 
         return HTML("\n".join(inline(clip.path) for clip in self.film(episodes, seed, best)))
 
     def watch(self, episodes: int = 3, seed: int | None = None, best: bool = False) -> Evaluation:
         """Play greedy episodes in a window; InputError where there is no display."""
         used = self.config.seed if seed is None else seed
-        return watch(self.best if best else self.policy, factory(self.env, render_mode="human"), episodes, used)
+        return watch(
+            self.best if best else self.policy, factory(self.env, render_mode="human"), episodes, used, self.config.episode_steps
+        )
 
     def evaluate(self, episodes: int = 100, seed: int | None = None, best: bool = False) -> Evaluation:
         """Play greedy episodes on fresh environments; the run's own seed gives the episodes of its closing line."""
+        if episodes < 1:
+            raise InputError(f"evaluate({episodes}): expected one episode or more")
         env = GymEnv(factory(self.env), min(LOCKSTEP, episodes), limit=self.config.episode_steps)
         try:
             return evaluate_policy(self.best if best else self.policy, env, episodes, self.config.seed if seed is None else seed)
@@ -127,8 +148,8 @@ def figures(e: Evaluation, folder: Path, seconds: float, steps: int | None = Non
     """An evaluation for machines: what `--json` prints and result.json holds."""
     return {
         "mean": e.mean,
-        "std": e.std,
-        "ci95": list(e.ci95),
+        "std": e.std if len(e.returns) > 1 else None,
+        "ci95": list(e.ci95) if len(e.returns) > 1 else None,
         "episodes": len(e.returns),
         **({"steps": steps} if steps is not None else {}),
         "seconds": round(seconds, 2),
@@ -138,9 +159,7 @@ def figures(e: Evaluation, folder: Path, seconds: float, steps: int | None = Non
 
 def closing(result: dict[str, Any], env: str) -> str:
     """The same for a person, in one line."""
-    low, high = result["ci95"]
+    interval = f"95 % interval {result['ci95'][0]:,.1f} to {result['ci95'][1]:,.1f}, " if result["ci95"] else ""
+    played = "1 greedy episode" if result["episodes"] == 1 else f"{result['episodes']} greedy episodes"
     after = f" after {result['steps']:,} steps" if "steps" in result else ""
-    return (
-        f"{env}: return {result['mean']:,.1f} (95 % interval {low:,.1f} to {high:,.1f}, {result['episodes']} greedy episodes)"
-        f"{after} in {result['seconds']:.1f} s · {result['run']}"
-    )
+    return f"{env}: return {result['mean']:,.1f} ({interval}{played}){after} in {result['seconds']:.1f} s · {result['run']}"

@@ -20,6 +20,12 @@ def prepare(threads: int) -> None:
 
     if not (jax.config.values["jax_compilation_cache_dir"] or os.environ.get("SWINGUP_NO_CACHE")):
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "swingup" / "xla"
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return
+        if not os.access(cache, os.W_OK):
+            return
         jax.config.update("jax_compilation_cache_dir", str(cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

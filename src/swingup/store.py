@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from swingup.config import Config, apply
+from swingup.config import Config, apply, check
 from swingup.errors import InputError
 from swingup.moments import Moments
 from swingup.nets import Actor
@@ -56,7 +56,9 @@ def read_config(folder: Path) -> Config:
         values = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error}); is {folder} the folder of a run?") from error
-    return apply(Config(), values, str(path))
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: holds a {type(values).__name__}, not settings; is {folder} the folder of a run?")
+    return check(apply(Config(), values, str(path)))
 
 
 def find_run(run: str | Path) -> Path:
@@ -91,7 +93,10 @@ def load_policy(path: Path) -> Policy:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise InputError(f"{path}: no such policy; the run has not saved one yet")
+        best = path.with_name("best.safetensors").is_file()
+        raise InputError(
+            f"{path}: no such policy{'; there is one of the best evaluation: --best' if best else '; the run has not saved one yet'}"
+        )
     try:
         with safe_open(path, "numpy") as file:
             about = json.loads((file.metadata() or {})["swingup"])

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ import gymnasium
 
 from swingup import runtime, store
 from swingup.config import Config, apply, base, check, plan
-from swingup.envs.gym import GymEnv, factory, name_of
+from swingup.envs.gym import GymEnv, factory
 from swingup.errors import Diverged, EnvFault, InputError
 from swingup.evaluate import Evaluation, evaluate_policy
 from swingup.plot import Curve, in_notebook
@@ -59,22 +60,25 @@ def train(
 
     env: a Gymnasium id, `module:Id`, an environment that was made from an id, or a function that makes one.
     settings: fields of `Config` (`steps=`, `seed=`, `gamma=` ...); they win over the preset. run_dir: a new folder for
-    the run, else one under runs/. record: film training episodes; render: show them in a window. Raises InputError (a ValueError) for settings or environments that cannot be used,
-    EnvFault where the environment breaks its contract on the way, Diverged where a gradient stops being finite.
+    the run, else one under runs/. record: film training episodes; render: show them in a window.
+
+    Raises InputError (a ValueError) for settings or environments that cannot be used, EnvFault where the environment breaks
+    its contract on the way, Diverged where a gradient stops being finite, KeyboardInterrupt where it was stopped; the
+    policy until then is kept.
     """
     name = env if isinstance(env, str) else describe(factory(env))
     config = check(apply(base(name, preset), {"env": name, **settings}, "train"))
     arguments = ", ".join(f"{k}={v!r}" for k, v in {"preset": preset, **settings}.items())
     options = Options(Path(run_dir) if run_dir else None, quiet, record, render)
-    return run_training(config, env, options, f"swingup.train({name!r}, {arguments})")
+    run = run_training(config, env, options, f"swingup.train({name!r}, {arguments})")
+    if not run.result:
+        raise KeyboardInterrupt(f"training stopped; the policy is in {run.folder}")
+    return run
 
 
 def describe(make: Any) -> str:
-    env = make()
-    try:
-        return name_of(env)
-    finally:
-        env.close()
+    with closing(GymEnv(make)) as env:
+        return env.spec.env
 
 
 def run_training(config: Config, env: Any, options: Options, command: str) -> Run:
@@ -84,8 +88,11 @@ def run_training(config: Config, env: Any, options: Options, command: str) -> Ru
         # The environments first: an id or a space that cannot work is refused before JAX is imported or a folder made.
         make = makers(config, env, options)
         training = stack.enter_context(closing(GymEnv(make, config.envs, config.env, config.episode_steps)))
+        if not isinstance(env, str) and make().unwrapped is training.envs[0].unwrapped:
+            raise InputError(f"environment {config.env}: the function returns the same object each time; let it make a new one")
         copies = min(LOCKSTEP, max(config.eval_episodes, config.final_episodes))
         testing = stack.enter_context(closing(GymEnv(factory(env), copies, config.env, config.episode_steps)))
+        folder = store.new_folder(config, options.run_dir)
         runtime.prepare(config.threads)
         from rich.console import Console
 
@@ -93,8 +100,9 @@ def run_training(config: Config, env: Any, options: Options, command: str) -> Ru
 
         # In a notebook stderr has a red ground, and rich would put a page of HTML around every line.
         console = Console(stderr=not in_notebook(), highlight=False, quiet=options.quiet, force_jupyter=False)
-        folder = store.new_folder(config, options.run_dir)
         store.write_config(folder, config, command)
+        if not isinstance(env, str):
+            store.write(folder / "factory.txt", f"made from {env!r}, which only Python can give again: swingup.load(folder, env)\n")
         if options.record:
             training.envs[0] = Recorder(training.envs[0], folder / "videos", cubic, console.print)
         console.print(f"{config.env} · preset {config.preset} · seed {config.seed} · {runtime.device_line(config.threads)}")
@@ -131,8 +139,8 @@ def reporters(config: Config, agent: Agent, folder: Path, console: Any) -> list[
     logs.settings(dataclasses.asdict(config))
     logs.graph(agent)
     curve: list[Any] = [Curve(config.env)] if in_notebook() and not console.quiet else []
-    if config.episode_lines:
-        return [logs, *curve, Lines(console)]
+    if config.episode_lines or not (console.is_terminal or curve):
+        return [logs, *curve, Lines(console, config.episode_lines)]
     return [logs, *(curve or [Bar(console, config.steps, config.episodes)])]
 
 
@@ -150,7 +158,7 @@ def finish(config: Config, loop: HostLoop, keeper: Keeper, stop: dict[str, bool]
             due = step // config.eval_every > before // config.eval_every
             if due and step < config.steps and episodes < enough:
                 keeper.evaluate(step, config.eval_episodes)
-    except (EnvFault, Diverged) as error:
+    except (EnvFault, Diverged, KeyboardInterrupt) as error:
         error.add_note(f"the policy of step {step} is in {keeper.folder}")
         raise
     finally:
@@ -169,6 +177,7 @@ class Keeper:
         evaluation = evaluate_policy(self.loop.policy(), self.env, episodes, self.config.seed)
         for report in self.reports:
             report.evaluation(step, evaluation)
+        self.save("last")
         if evaluation.mean > self.best:
             self.best = evaluation.mean
             self.save("best")
@@ -180,19 +189,21 @@ class Keeper:
 
 @contextmanager
 def interruptible():
-    """Ctrl-C asks the loop to stop after its step (so that nothing is half done); a second one stops at once."""
+    """Ctrl-C (or SIGTERM) asks the loop to stop after its step (so that nothing is half done); a second one stops at once."""
     stop = {"asked": False}
 
     def ask(signum, frame):
         if stop["asked"]:
             raise KeyboardInterrupt
         stop["asked"] = True
+        print("swingup: stopping after this step or evaluation; once more stops at once", file=sys.stderr)
 
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = signal.signal(signal.SIGINT, ask)
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

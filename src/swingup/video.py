@@ -221,14 +221,22 @@ class Recorder(gymnasium.Wrapper):
             self.warn(f"warning: {one_line(error)}; training goes on without video")
 
 
-def film(policy: Policy, make: Callable[[], gymnasium.Env], path_of: Callable[[int], Path], episodes: int, seed: int) -> list[Clip]:
+def film(
+    policy: Policy,
+    make: Callable[[], gymnasium.Env],
+    path_of: Callable[[int], Path],
+    episodes: int,
+    seed: int,
+    limit: int | None = None,
+) -> list[Clip]:
     """Play greedy episodes, those of an evaluation with this seed, and write episode k to path_of(k).
 
-    make: makes the environment, with render_mode="rgb_array". Raises InputError where it cannot be made or drawn or the
+    make: makes the environment, with render_mode="rgb_array"; limit: steps after which an episode is cut. Raises InputError where it cannot be made or drawn or the
     file not written, EnvFault where it breaks its contract; the clips before that stay.
     """
-    env = GymEnv(lambda: rendering(make, "rgb_array", policy.spec.env), 1, policy.spec.env)
+    env = GymEnv(lambda: rendering(make, "rgb_array", policy.spec.env), 1, policy.spec.env, limit)
     try:
+        policy.check(env.spec)
         return [shoot_one(policy, env, path_of(k), episode_seed(seed, EVALUATE, 0, k)) for k in range(episodes)]
     finally:
         env.close()
@@ -248,13 +256,13 @@ def shoot_one(policy: Policy, env: GymEnv, path: Path, seed: int) -> Clip:
     return Clip(path, ret, length)
 
 
-def watch(policy: Policy, make: Callable[[], gymnasium.Env], episodes: int, seed: int) -> Evaluation:
+def watch(policy: Policy, make: Callable[[], gymnasium.Env], episodes: int, seed: int, limit: int | None = None) -> Evaluation:
     """Play greedy episodes, those of an evaluation with this seed, in a window; returns their returns and lengths.
 
     make: makes the environment, with render_mode="human". Raises InputError where there is no display.
     """
     need_display("watch")
-    env = GymEnv(lambda: rendering(make, "human", policy.spec.env), 1, policy.spec.env)
+    env = GymEnv(lambda: rendering(make, "human", policy.spec.env), 1, policy.spec.env, limit)
     try:
         return evaluate_policy(policy, env, episodes, seed)
     finally:

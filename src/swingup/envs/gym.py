@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
+import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -30,6 +32,13 @@ class GymEnv:
     def __init__(self, make: Callable[[], gymnasium.Env], n: int = 1, name: str | None = None, limit: int | None = None):
         self.n, self.limit = n, limit
         self.envs = [make() for _ in range(n)]
+        for env in self.envs:
+            if not isinstance(env, gymnasium.Env):
+                raise InputError(f"environment: the function made a {type(env).__name__}; let it return a gymnasium.Env")
+        if len({id(env.unwrapped) for env in self.envs}) < n:
+            raise InputError(
+                f"environment {name_of(self.envs[0])}: the function returns the same object each time; let it make a new one"
+            )
         self.spec = spec_of(self.envs[0], name or name_of(self.envs[0]))
         self.count = np.zeros((n, 2), np.int64)  # episodes begun, steps in this one: for error messages
         space = self.envs[0].observation_space
@@ -71,7 +80,7 @@ class GymEnv:
         try:
             return method(*args) if seed is None else method(seed=seed)
         except Exception as error:
-            raise EnvFault(f"{self.where(i)}: it raised {type(error).__name__}: {error}") from error
+            raise EnvFault(f"{self.where(i)}: it raised {told(error)}") from error
 
     def where(self, i: int) -> str:
         episode, step = self.count[i]
@@ -111,10 +120,11 @@ def find(env: str) -> Any:
     if module:
         try:
             importlib.import_module(module)
-        except ImportError as error:
-            raise InputError(
-                f"environment {env}: cannot import {module} ({error}); check the name and the current folder"
-            ) from error
+        except ModuleNotFoundError as error:
+            fix = "check the name and the current folder" if error.name == module.split(".")[0] else "install that package"
+            raise InputError(f"environment {env}: cannot import {module} ({error}); {fix}") from error
+        except Exception as error:
+            raise InputError(f"environment {env}: importing {module} raised {told(error)}") from error
     if name in gymnasium.registry:
         return gymnasium.registry[name]
     try:
@@ -131,11 +141,12 @@ def create(spec: Any, env: str, options: dict) -> gymnasium.Env:
     if "mujoco" in str(spec.entry_point):
         hear_mujoco()
     try:
-        return gymnasium.make(spec, **options)
+        # Without Gymnasium's checker: it looks at the first step only, ours at every one, and it would speak in between.
+        return gymnasium.make(spec, disable_env_checker=True, **options)
     except (gymnasium.error.DependencyNotInstalled, ModuleNotFoundError) as error:
         extra = next((e for word, e in EXTRAS.items() if word in str(error) or word in str(spec.entry_point)), None)
-        fix = f"pip install 'swingup[{extra}]'" if extra else str(error)
-        raise InputError(f"environment {env}: a package that it needs is not installed; {fix}") from error
+        fix = f"; pip install 'swingup[{extra}]'" if extra else ""
+        raise InputError(f"environment {env}: a package that it needs is not installed ({told(error)}){fix}") from error
     except Exception as error:
         raise InputError(f"environment {env}: it could not be made ({type(error).__name__}: {error})") from error
 
@@ -157,6 +168,14 @@ def hear_mujoco() -> None:
             print(f"MuJoCo: {message}", file=sys.stderr)
 
     mujoco.set_mju_user_warning(hear)
+
+
+def told(error: BaseException) -> str:
+    """An exception in one line, with the place in the user's code where it was raised."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "gymnasium" not in f.filename and f.filename != __file__]
+    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    hint = "; return (obs, reward, terminated, truncated, info), as Gymnasium 1.x does" if "expected 5, got 4" in str(error) else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{place}{hint}"
 
 
 def name_of(env: gymnasium.Env) -> str:
