@@ -306,21 +306,18 @@ CHOICES = {
     "atoms": (None, 11),
     "priority": (None, 0.6),
     "normalize": (False, True),
-    "layer_norm": (False, True),
 }
 OTHERS = [
-    {"weight_decay": 1e-2, "grad_clip": 1.0, "reward_scale": 0.1},
+    {"weight_decay": 1e-2, "grad_clip": 1.0, "reward_scale": 0.1, "layer_norm": True},
     {"actor_lr_end": 0.0, "critic_lr_end": 1e-5, "noise": "pink"},
-    {"updates": 2, "noise": "ou"},
-    {"envs": 3, "delay": 2},
+    {"updates": 2, "noise": "ou", "envs": 3, "delay": 2},
     {"envs": 2, "n_step": 4, "priority": 1.0, "delay": 3, "critics": 3},
 ]
-# Every pair of choices occurs in some row: an orthogonal array of strength two, and each option alone.
-PAIRS = [dict(zip(CHOICES, (v[b] for v, b in zip(CHOICES.values(), bits, strict=True)), strict=True)) for bits in (
-    (0, 0, 0, 0, 0, 0, 0, 0), (1, 1, 1, 1, 1, 1, 1, 1), (1, 0, 1, 0, 1, 0, 1, 0), (0, 1, 0, 1, 0, 1, 0, 1),
-    (1, 1, 0, 0, 1, 1, 0, 0), (0, 0, 1, 1, 0, 0, 1, 1), (1, 0, 0, 1, 1, 0, 0, 1), (0, 1, 1, 0, 0, 1, 1, 0),
-    (1, 1, 1, 1, 0, 0, 0, 0), (0, 0, 0, 0, 1, 1, 1, 1), (1, 0, 1, 0, 0, 1, 0, 1), (0, 1, 0, 1, 1, 0, 1, 0),
-)]  # fmt: skip
+# Every pair of choices occurs in one of eight rows: the orthogonal array of seven factors made from three bits.
+PAIRS = [
+    {name: values[bit] for (name, values), bit in zip(CHOICES.items(), (a, b, c, a ^ b, a ^ c, b ^ c, a ^ b ^ c), strict=True)}
+    for a, b, c in itertools.product((0, 1), repeat=3)
+]
 
 
 def test_the_rows_cover_every_pair_of_choices():
