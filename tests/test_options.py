@@ -36,7 +36,7 @@ def brute_force(rows, gamma, n):
     return total, power * row[1], row[3]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.integers(1, 6),
     st.lists(st.tuples(st.floats(-5, 5, width=32), st.sampled_from(["on", "end", "cut"])), min_size=8, max_size=20),
