@@ -235,11 +235,21 @@ def played(command: str, argv: list[str], episodes: int) -> Play:
 
 def evaluate(argv: list[str]) -> int:
     """swingup eval RUN: greedy episodes on fresh environments."""
-    play, started = played("eval", argv, 100), time.monotonic()
+    return score("eval", argv, 100)
+
+
+def watch(argv: list[str]) -> int:
+    """swingup watch RUN: the same in a window."""
+    return score("watch", argv, 3)
+
+
+def score(command: str, argv: list[str], episodes: int) -> int:
+    """Play, unseen or in a window, and print what it came to."""
+    play, started = played(command, argv, episodes), time.monotonic()
     from swingup.run import closing, figures, load
 
     run = load(play.run)
-    e = run.evaluate(play.episodes, play.seed, play.best)
+    e = (run.watch if command == "watch" else run.evaluate)(play.episodes, play.seed, play.best)
     result = figures(e, run.folder, time.monotonic() - started)
     print(json.dumps(result) if play.json else closing(result, run.config.env))
     return 0
@@ -253,18 +263,6 @@ def video(argv: list[str]) -> int:
     for clip in load(play.run).film(play.episodes, play.seed, play.best):
         line = {"video": str(clip.path), "return": clip.ret, "length": clip.length}
         print(json.dumps(line) if play.json else f"{clip.path}: return {clip.ret:,.1f}, {clip.length} steps")
-    return 0
-
-
-def watch(argv: list[str]) -> int:
-    """swingup watch RUN: greedy episodes in a window."""
-    play, started = played("watch", argv, 3), time.monotonic()
-    from swingup.run import closing, figures, load
-
-    run = load(play.run)
-    e = run.watch(play.episodes, play.seed, play.best)
-    result = figures(e, run.folder, time.monotonic() - started)
-    print(json.dumps(result) if play.json else closing(result, run.config.env))
     return 0
 
 

@@ -254,10 +254,10 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def nearest(word: str, known: Any, many: int = 1) -> str:
+def nearest(word: str, known: Any) -> str:
     """`; did you mean X?` for the closest of `known`, or nothing."""
-    near = difflib.get_close_matches(word, list(known), many, 0.65)
-    return f"; did you mean {' or '.join(near)}?" if near else ""
+    near = difflib.get_close_matches(word, list(known), 1, 0.65)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def coerce(name: str, value: Any, where: str) -> Any:
