@@ -267,7 +267,7 @@ def test_evaluation_counts_every_episode_once_in_order_of_its_seed(n):
             return np.zeros(1, np.float32), 1.0, self.left == 0, False, {}
 
     result = evaluate(lambda obs: np.zeros((len(obs), 1)), GymEnv(Lengths, n), 10, 5)
-    want = [1 + episode_seed(5, 1, 0, k) % 9 for k in range(10)]
+    want = [1 + int(episode_seed(5, 1, 0, k)) % 9 for k in range(10)]
     assert list(result.returns) == list(result.lengths) == want
     low, high = result.ci95
     assert low < result.mean == np.mean(want) < high
@@ -278,3 +278,25 @@ def test_adding_environments_to_an_evaluation_does_not_change_it():
     act = lambda obs: np.clip(obs[:, :1], -1, 1)
     one, many = (evaluate(act, GymEnv(factory("Pendulum-v1"), n), 4, 0) for n in (1, 3))
     assert one == many
+
+
+def test_a_compiled_loop_computes_the_same_episode_seeds():
+    import jax
+    import jax.numpy as jnp
+
+    env, episode = np.arange(5)[:, None], np.arange(7)
+    host = np.array([[int(episode_seed(3, 0, i, k)) for k in range(7)] for i in range(5)])
+    device = jax.jit(lambda s, i, k: episode_seed(s, 0, i, k))(jnp.uint32(3), jnp.asarray(env), jnp.asarray(episode))
+    np.testing.assert_array_equal(host, device)
+    assert len(np.unique(host)) == host.size
+
+
+def test_replaying_an_episode_comes_to_the_same_state():
+    env, again = GymEnv(factory("Pendulum-v1"), 2), GymEnv(factory("Pendulum-v1"), 2)
+    actions = np.random.default_rng(0).uniform(-1, 1, (20, 2, 1)).astype(np.float32)
+    env.reset([11, 12])
+    for a in actions:
+        obs = env.step(a).obs
+    np.testing.assert_array_equal(again.replay(1, 12, actions[:, 1]), obs[1])
+    again.replay(0, 11, actions[:, 0])
+    assert (env.step(actions[0]).obs == again.step(actions[0]).obs).all()

@@ -15,7 +15,7 @@ LAYERS = [
     ["agent", "learn", "config", "policy"],
     ["envs", "envs.api", "envs.gym"],
     ["collect", "loop", "evaluate"],
-    ["store", "log", "run", "plot", "video", "doctor", "graph", "training", "model", "cli", "__init__", "__main__"],
+    ["stats", "store", "log", "run", "plot", "video", "doctor", "graph", "training", "model", "cli", "__init__", "__main__"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # Layer-1 pieces never import each other.

@@ -11,9 +11,20 @@ from swingup.types import Episode, Layout
 TRAIN, EVALUATE = 0, 1
 
 
-def episode_seed(seed: int, stream: int, env: int, episode: int) -> int:
-    """The seed of one episode of one environment: any episode can be begun again, anywhere, from these four numbers."""
-    return int(np.random.SeedSequence((seed, stream, env, episode)).generate_state(1)[0] >> 1)
+def episode_seed(seed, stream, env, episode):
+    """The seed of one episode of one environment: any episode can be begun again, anywhere, from these four numbers.
+
+    uint32 arithmetic alone (the multiply-xorshift finaliser `lowbias32`, word by word), so that a compiled loop computes
+    the same seeds as Python. Numbers or arrays, NumPy or JAX; 31 bits, as some environments take no more.
+    """
+    state = np.uint32(0x9E3779B9)
+    with np.errstate(over="ignore"):
+        for word in (seed, stream, env, episode):
+            state = state ^ (np.uint32(word) if isinstance(word, (int, np.integer)) else word.astype(np.uint32))
+            for shift, factor in ((16, 0x21F0AAAD), (15, 0x735A2D97)):
+                state = (state ^ (state >> np.uint32(shift))) * np.uint32(factor)
+            state = (state ^ (state >> np.uint32(15))) + np.uint32(0x9E3779B9)
+    return state >> np.uint32(1)
 
 
 class HostCollector:
@@ -31,7 +42,7 @@ class HostCollector:
 
     def begin(self, where: np.ndarray) -> np.ndarray:
         """Reset the environments of where[N]; returns obs[N, O], meaningful there."""
-        seeds = [episode_seed(self.seed, TRAIN, i, int(self.begun[i])) if w else None for i, w in enumerate(where)]
+        seeds = [int(episode_seed(self.seed, TRAIN, i, int(self.begun[i]))) if w else None for i, w in enumerate(where)]
         self.begun += where
         self.ret[where], self.length[where] = 0, 0
         return self.env.reset(seeds)
@@ -54,5 +65,5 @@ class HostCollector:
 
     def finished(self, i: int, terminated: bool) -> Episode:
         number = int(self.begun[i]) - 1
-        seed = episode_seed(self.seed, TRAIN, i, number)
+        seed = int(episode_seed(self.seed, TRAIN, i, number))
         return Episode(i, number, seed, float(self.ret[i]), int(self.length[i]), terminated)

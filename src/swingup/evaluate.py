@@ -51,7 +51,7 @@ def evaluate(act: Callable[[np.ndarray], np.ndarray], env: HostEnv, episodes: in
     n = env.n
     ret, length, playing = np.zeros(n), np.zeros(n, np.int64), np.arange(n)
     results: dict[int, tuple[float, int]] = {}
-    obs = env.reset([episode_seed(seed, EVALUATE, 0, int(k)) for k in playing])
+    obs = env.reset([int(episode_seed(seed, EVALUATE, 0, int(k))) for k in playing])
     while len(results) < episodes:
         if length.max() >= ENDLESS:
             raise EnvFault(
@@ -66,7 +66,7 @@ def evaluate(act: Callable[[np.ndarray], np.ndarray], env: HostEnv, episodes: in
                     results[int(playing[i])] = (float(ret[i]), int(length[i]))
             playing[over] = playing.max() + 1 + np.arange(over.sum())
             ret[over], length[over] = 0, 0
-            seeds = [episode_seed(seed, EVALUATE, 0, int(k)) if o else None for k, o in zip(playing, over, strict=True)]
+            seeds = [int(episode_seed(seed, EVALUATE, 0, int(k))) if o else None for k, o in zip(playing, over, strict=True)]
             obs = np.where(over[:, None], env.reset(seeds), obs)
     returns, lengths = zip(*(results[k] for k in range(episodes)), strict=True)
     return Evaluation(returns, lengths)

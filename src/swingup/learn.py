@@ -1,5 +1,6 @@
 """The engine's one step: rows go in, a better learner and the next actions come out. Pure; callers jit and donate.
 
+begin    = init, then the first actions
 learn    = replay.add -> replay.draw -> replay.fold -> agent.update        (training)
 explore  = replay.add, then the next actions                              (before learning starts)
 improve  = learn, then the next actions                                   (after)
@@ -138,9 +139,9 @@ def learn(plan: Plan, state: State, rows) -> tuple[State, Metrics]:
     return state._replace(learner=learner, tree=tree, iteration=state.iteration + 1), metrics
 
 
-def begin(plan: Plan, state: State, obs) -> tuple[State, Any]:
-    """The first actions of a run."""
-    first = jnp.ones(plan.n, obs.dtype)
+def begin(plan: Plan, seed, obs) -> tuple[State, Any]:
+    """The state before the first step, and the first actions, for obs[N, O]."""
+    state, first = init(plan, jax.random.key(seed)), jnp.ones(plan.n, obs.dtype)
     return (wander if plan.warmup_iterations or plan.uniform else act)(plan, state, obs, first)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -27,6 +29,16 @@ class Tick(NamedTuple):
     metrics: Metrics | None
 
 
+class Program:
+    """A jitted function, its first argument donated, that a thread compiles while the caller goes on."""
+
+    def __init__(self, pool: ThreadPoolExecutor, f: Callable[..., Any], *shapes: Any):
+        self.ready = pool.submit(lambda: jax.jit(f, donate_argnums=0).lower(*shapes).compile())
+
+    def __call__(self, *args: Any) -> Any:
+        return self.ready.result()(*args)
+
+
 class HostLoop:
     """Training on environments that run in Python; `tick` advances by one step of each of them."""
 
@@ -34,18 +46,22 @@ class HostLoop:
         self.plan, self.env, self.iteration = plan, env, 0
         self.collector = HostCollector(env, seed)
         self.q_max = np.zeros((plan.n, 2))  # sum and count since each environment's episode began
+        # The first actions of a run are chosen and its warm-up goes on while the large program is compiled.
+        begin = jax.jit(partial(learn.begin, plan)).trace(np.uint32(seed), self.collector.obs)
+        state, _ = begin.out_info
+        obs, rows = self.collector.obs, np.zeros((plan.block, plan.n, plan.agent.layout.width), np.float32)
+        compiler = ThreadPoolExecutor(1, "compile")
+        self.improve = Program(compiler, partial(learn.improve, plan), state, rows, obs)
         self.act, self.wander = (jax.jit(partial(f, plan), donate_argnums=0) for f in (learn.act, learn.wander))
         self.explore = jax.jit(partial(learn.explore, plan), donate_argnums=0)
-        self.improve = jax.jit(partial(learn.improve, plan), donate_argnums=0)
+        compiler.shutdown(wait=False)
         try:
-            self.state = jax.block_until_ready(jax.jit(partial(learn.init, plan))(jax.random.key(seed)))
+            self.state, self.action = jax.block_until_ready(begin.lower().compile()(np.uint32(seed), obs))
         except jax.errors.JaxRuntimeError as error:
             need = plan.capacity * plan.agent.layout.width * 4 / 2**30
             raise InputError(
                 f"memory: replay of {plan.capacity:,} rows takes {need:,.1f} GiB; lower --capacity or --hidden"
             ) from error
-        begin = jax.jit(partial(learn.begin, plan), donate_argnums=0)
-        self.state, self.action = begin(self.state, self.collector.obs)
 
     def tick(self) -> Tick:
         """One iteration: a step of every environment (D of them where the actor is delayed), and the updates they pay for.

@@ -88,11 +88,11 @@ class Spec:
     def layout(self) -> Layout:
         return Layout(self.obs_size, self.action_size)
 
-    def to_env(self, action: np.ndarray) -> np.ndarray:
-        """action[*, A] in [-1, 1] -> [*, *action_shape] in the environment's units and dtype, never outside the box."""
+    def to_env(self, action: Array) -> Array:
+        """action[*, A] in [-1, 1], NumPy or JAX -> [*, *action_shape] in the environment's units and dtype, never outside the box."""
         low, high = np.asarray(self.low), np.asarray(self.high)
         # This form gives the bounds themselves at -1 and 1, and does not overflow for wide boxes.
-        scaled = np.clip(low * ((1 - action) / 2) + high * ((1 + action) / 2), low, high)
+        scaled = action.__array_namespace__().clip(low * ((1 - action) / 2) + high * ((1 + action) / 2), low, high)
         return scaled.astype(self.action_dtype).reshape(*action.shape[:-1], *self.action_shape)
 
     def from_env(self, action: np.ndarray) -> np.ndarray:

@@ -237,7 +237,7 @@ def film(
     env = GymEnv(lambda: rendering(make, "rgb_array", policy.spec.env), 1, policy.spec.env, limit)
     try:
         policy.check(env.spec)
-        return [shoot_one(policy, env, path_of(k), episode_seed(seed, EVALUATE, 0, k)) for k in range(episodes)]
+        return [shoot_one(policy, env, path_of(k), int(episode_seed(seed, EVALUATE, 0, k))) for k in range(episodes)]
     finally:
         env.close()
 

@@ -34,8 +34,38 @@ class HostEnv(Protocol):
     def step(self, action: np.ndarray) -> Step:
         """Execute action[N, A], in [-1, 1]."""
 
+    def replay(self, i: int, seed: int, actions: np.ndarray) -> np.ndarray:
+        """Bring environment i to where actions[T, A], executed after a reset with that seed, lead; returns obs[O] there.
+
+        This is how an episode goes on after an interruption: many environments cannot be copied, all can be played again.
+        """
+
     def close(self) -> None:
         """Release what the environments hold."""
+
+
+class Outcome(NamedTuple):
+    """What one step of a JaxEnv gave: obs[O], reward[], terminated[]."""
+
+    obs: Any
+    reward: Any
+    terminated: Any
+
+
+class JaxEnv(Protocol):
+    """One environment as pure functions, unbatched; callers `vmap`. `limit`: steps after which an episode is truncated."""
+
+    spec: Spec
+    limit: int | None
+
+    def reset(self, key: Any) -> tuple[Any, Any]:
+        """A new episode -> state, obs[O]."""
+
+    def step(self, state: Any, action: Any) -> tuple[Any, Outcome]:
+        """Execute action[A], in [-1, 1] -> state, Outcome. What comes after a terminal state is not defined."""
+
+    def frame(self, state: Any) -> np.ndarray:
+        """The state as a picture, uint8 [H, W, 3]."""
 
 
 def fault(where: str, what: str, fix: str) -> EnvFault:

@@ -61,12 +61,22 @@ class GymEnv:
         reward, flags = np.empty(self.n), np.empty((2, self.n), bool)
         executed = self.spec.to_env(action)
         for i in range(self.n):
-            self.count[i, 1] += 1
-            result = self.call(i, self.envs[i].step, executed[i])
-            observed, reward[i], flags[0, i], flags[1, i] = check_outcome(result, self.where(i))
-            flags[1, i] |= self.limit is not None and self.count[i, 1] >= self.limit
-            obs[i] = self.observe(i, observed)
+            obs[i], reward[i], flags[0, i], flags[1, i] = self.step_one(i, executed[i])
         return Step(obs, reward, flags[0], flags[1])
+
+    def step_one(self, i: int, executed: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
+        """Environment i alone: its observation, reward, and whether its episode terminated or was truncated."""
+        self.count[i, 1] += 1
+        result = self.call(i, self.envs[i].step, executed)
+        observed, reward, terminated, truncated = check_outcome(result, self.where(i))
+        truncated |= self.limit is not None and self.count[i, 1] >= self.limit
+        return self.observe(i, observed), reward, terminated, truncated
+
+    def replay(self, i: int, seed: int, actions: np.ndarray) -> np.ndarray:
+        obs = self.reset([seed if k == i else None for k in range(self.n)])[i]
+        for executed in self.spec.to_env(actions):
+            obs = self.step_one(i, executed)[0]
+        return obs
 
     def observe(self, i: int, obs: Any) -> np.ndarray:
         where = self.where(i)

@@ -1,0 +1,241 @@
+"""Learning results: run sets of (environment, preset, steps, seeds), their data and their page beside published figures.
+
+    python benchmarks/learning.py                        run what is missing, then write docs/results/
+    python benchmarks/learning.py pendulum-td3 --jobs 2  one set, two runs at a time
+    python benchmarks/learning.py --render               only write docs/results/ from the data that is there
+
+Every run is `swingup train` in a process of its own, one XLA thread each; the command stands on the page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from swingup.stats import interval, iqm
+from swingup.store import read_csv
+
+RESULTS = Path(__file__).parent.parent / "docs" / "results"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A figure from elsewhere: what was measured how, and where it stands."""
+
+    value: str
+    metric: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a set should reach: the mean over seeds of `metric`, or that many seeds at least."""
+
+    metric: str  # final, best, or last ten
+    least: float
+    seeds: int | None = None
+
+
+@dataclass(frozen=True)
+class Set:
+    """Runs that differ only by seed. flags: settings beyond the preset."""
+
+    name: str
+    env: str
+    preset: str
+    steps: int
+    seeds: int
+    goals: tuple[Goal, ...]
+    flags: tuple[str, ...] = ()
+    published: tuple[Published, ...] = field(default=())
+
+    def command(self, seed: int) -> list[str]:
+        flags = f"--preset {self.preset} --steps {self.steps} --seed {seed} --threads 1".split()
+        return ["swingup", "train", self.env, *flags, *self.flags]
+
+
+TD3 = ("--critics", "2", "--delay", "2", "--smoothing", "0.2")
+SPINNING_UP = "Spinning Up's benchmark data, HalfCheetah-v3, 10 seeds, training returns without noise"
+PAPER = "TD3 paper's curves, HalfCheetah-v1, 10 seeds, evaluations"
+SETS = (
+    Set("pendulum-ddpg", "Pendulum-v1", "pendulum", 20_000, 5, (Goal("final", -200, 4), Goal("final", -170)), (), (
+        Published("-189.8", "final, 1 seed, 10 episodes", "RL Zoo agent ddpg-Pendulum-v1 on the Hugging Face hub"),
+    )),
+    Set("pendulum-td3", "Pendulum-v1", "pendulum", 20_000, 5, (Goal("final", -200, 4), Goal("final", -170)), TD3),
+    Set("invertedpendulum-ddpg", "InvertedPendulum-v5", "ddpg", 30_000, 5, (Goal("best", 950, 4),), ("--eval-every", "1000"), (
+        Published("1000 ± 0", "evaluation at 100,000 steps, 10 seeds", "Tianshou's benchmark, InvertedPendulum-v2"),
+        Published("642.7 ± 69.6", "last 100 training episodes at 1,000,000, 3 seeds", "CleanRL's benchmark, InvertedPendulum-v4"),
+    )),
+    Set("halfcheetah-ddpg-100k", "HalfCheetah-v5", "halfcheetah", 100_000, 5, (Goal("final", 4339),), (), (
+        Published("4,339 ± 1,013", "at 100,000 steps", f"{SPINNING_UP} (PyTorch)"),
+        Published("3,803 ± 824", "at 100,000 steps", f"{SPINNING_UP} (TensorFlow)"),
+    )),
+    Set("halfcheetah-td3-100k", "HalfCheetah-v5", "td3", 100_000, 5, (Goal("final", 5514),), (), (
+        Published("5,514 ± 554", "at 100,000 steps", PAPER),
+        Published("5,579 ± 432", "at 100,000 steps", f"{SPINNING_UP} (TensorFlow)"),
+    )),
+    Set("mountaincar-ddpg", "MountainCarContinuous-v0", "mountaincar", 100_000, 5, (Goal("best", 90, 3),), (), (
+        Published("93.72 ± 0.13", "final, 1 seed, 300,000 steps", "RL Zoo agent ddpg-MountainCarContinuous-v0 on the Hugging Face hub"),
+    )),
+    Set("halfcheetah-ddpg-1m", "HalfCheetah-v5", "halfcheetah", 1_000_000, 2, (Goal("last ten", 8400),), ("--batch", "100"), (
+        Published("8,577", "largest mean over seeds of any evaluation (best)", "TD3 paper, table 1, its own DDPG"),
+        Published("10,374 ± 157", "last 100 training episodes, 3 seeds", "CleanRL's benchmark, HalfCheetah-v4"),
+        Published("11,719 ± 466", "largest mean over seeds of any evaluation (best)", "Tianshou's benchmark, HalfCheetah-v3"),
+    )),
+    Set("halfcheetah-td3-1m", "HalfCheetah-v5", "td3", 1_000_000, 2, (Goal("last ten", 8780),), ("--batch", "100"), (
+        Published("9,637 ± 859", "largest mean over seeds of any evaluation (best)", "TD3 paper, table 1"),
+        Published("9,533", "last ten evaluations", "TD3 paper, table 2"),
+        Published("9,583 ± 126", "last 100 training episodes, 3 seeds", "CleanRL's benchmark, HalfCheetah-v4"),
+    )),
+)  # fmt: skip
+
+
+def run(job: tuple[Set, int, Path]) -> None:
+    """Train one seed of a set, unless that is done already."""
+    chosen, seed, runs = job
+    folder = runs / chosen.name / str(seed)
+    if (folder / "result.json").exists():
+        return
+    if folder.exists():
+        raise SystemExit(f"{folder}: a run that did not end; remove it to run it anew")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", *chosen.command(seed), "--run-dir", str(folder), "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    print((done.stdout or done.stderr).strip().splitlines()[-1], flush=True)
+
+
+def gather(chosen: Set, runs: Path) -> None:
+    """The evaluations of a set's finished runs, as one CSV under docs/results/."""
+    rows = []
+    for seed in range(chosen.seeds):
+        folder = runs / chosen.name / str(seed)
+        if not (folder / "result.json").exists():
+            continue
+        seconds = json.loads((folder / "result.json").read_text())["seconds"]
+        found = read_csv(folder / "evaluations.csv")
+        for step, mean, std, episodes in zip(*(found[k] for k in ("step", "mean", "std", "episodes")), strict=True):
+            rows.append((seed, int(step), round(float(mean), 2), round(float(std), 2), int(episodes), round(seconds)))
+    if rows:
+        with (RESULTS / f"{chosen.name}.csv").open("w", newline="") as file:
+            out = csv.writer(file, lineterminator="\n")
+            out.writerow(("seed", "step", "mean", "std", "episodes", "run_seconds"))
+            out.writerows(rows)
+
+
+def curves(chosen: Set) -> dict[int, np.ndarray]:
+    """Per seed the mean greedy return at [step, mean] of each evaluation."""
+    data = read_csv(RESULTS / f"{chosen.name}.csv")
+    if not data:
+        return {}
+    return {int(s): np.stack([data["step"], data["mean"]], 1)[data["seed"] == s] for s in np.unique(data["seed"])}
+
+
+def measure(curve: np.ndarray, metric: str) -> float:
+    """One seed's figure: the closing evaluation, the best of all, or the mean of the last ten."""
+    means = curve[:, 1]
+    return float({"final": means[-1], "best": means.max(), "last ten": means[-10:].mean()}[metric])
+
+
+def judge(goal: Goal, figures: list[float]) -> tuple[str, bool]:
+    """What was asked for in words, and whether these seeds' figures meet it."""
+    if goal.seeds is None:
+        return f"{goal.metric}: mean over seeds at least {goal.least:,}", float(np.mean(figures)) >= goal.least
+    met = sum(f >= goal.least for f in figures)
+    return f"{goal.metric}: at least {goal.least:,} on {goal.seeds} seeds", met >= goal.seeds
+
+
+def draw(chosen: Set, found: dict[int, np.ndarray]) -> str:
+    """The curve of a set as SVG: every seed thin, their interquartile mean and its bootstrap band."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "swingup"  # the same picture, the same bytes
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6.4, 3.2), layout="constrained")
+    for curve in found.values():
+        axes.plot(curve[:, 0], curve[:, 1], color="tab:blue", alpha=0.25, linewidth=0.8)
+    length = min(len(c) for c in found.values())
+    steps = next(iter(found.values()))[:length, 0]
+    table = np.stack([c[:length, 1] for c in found.values()])
+    low, high = interval(table)
+    axes.plot(steps, iqm(table), color="tab:blue", label=f"interquartile mean, {len(found)} seeds")
+    if len(found) > 2:
+        axes.fill_between(steps, low, high, color="tab:blue", alpha=0.2, linewidth=0, label="95 % bootstrap band")
+    for goal in chosen.goals[-1:]:
+        axes.axhline(goal.least, color="black", linewidth=0.8, linestyle=":", label=f"goal ({goal.metric})")
+    axes.set(xlabel="environment steps", ylabel="greedy return", title=chosen.name)
+    axes.legend(frameon=False, fontsize=8)
+    name = f"{chosen.name}.svg"
+    figure.savefig(RESULTS / name, metadata={"Date": None})
+    plt.close(figure)
+    return name
+
+
+def section(chosen: Set) -> list[str]:
+    """A set's part of the page."""
+    found = curves(chosen)
+    command = " ".join(chosen.command(0)).replace("--seed 0", f"--seed S    # S = 0 ... {chosen.seeds - 1}")
+    lines = [f"## {chosen.name}", "", f"`{command}`", ""]
+    if not found:
+        return [*lines, "Not measured yet.", ""]
+    metrics = list(dict.fromkeys([g.metric for g in chosen.goals] + ["final"]))
+    lines += [f"![{chosen.name}]({draw(chosen, found)})", "", f"Data: [{chosen.name}.csv]({chosen.name}.csv)", ""]
+    lines += [
+        "| metric | " + " | ".join(f"seed {s}" for s in found) + " | mean | interquartile mean |",
+        "|---" * (len(found) + 3) + "|",
+    ]
+    for metric in metrics:
+        figures = [measure(c, metric) for c in found.values()]
+        lines.append(
+            f"| {metric} | " + " | ".join(f"{f:,.1f}" for f in [*figures, np.mean(figures), iqm(np.array(figures))]) + " |"
+        )
+    lines.append("")
+    for goal in chosen.goals:
+        words, met = judge(goal, [measure(c, goal.metric) for c in found.values()])
+        state = "reached" if met else "**missed**"
+        part = f" (so far {len(found)} of {chosen.seeds} seeds)" if len(found) < chosen.seeds else ""
+        lines.append(f"- {words}: {state}{part}")
+    lines += [f"- published: {p.value} ({p.metric}; {p.source})" for p in chosen.published]
+    return [*lines, ""]
+
+
+def render() -> None:
+    """Write docs/results/README.md and the curves from the CSV files beside it."""
+    head = (RESULTS / "head.md").read_text() if (RESULTS / "head.md").exists() else "# Learning results\n"
+    lines = [head.rstrip(), ""]
+    for chosen in SETS:
+        lines += section(chosen)
+    (RESULTS / "README.md").write_text("\n".join(lines).rstrip() + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sets", nargs="*", metavar="SET", help=", ".join(s.name for s in SETS))
+    parser.add_argument("--seed", type=int, nargs="*", help="only these seeds")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--runs", type=Path, default=Path("runs/learning"), help="where the run folders go")
+    parser.add_argument("--render", action="store_true", help="train nothing")
+    args = parser.parse_args()
+    chosen = [s for s in SETS if not args.sets or s.name in args.sets]
+    if unknown := set(args.sets) - {s.name for s in SETS}:
+        parser.error(f"no such set: {', '.join(sorted(unknown))}")
+    if not args.render:
+        jobs = [(s, seed, args.runs) for s in chosen for seed in range(s.seeds) if args.seed is None or seed in args.seed]
+        with ThreadPoolExecutor(args.jobs) as pool:
+            list(pool.map(run, jobs))
+    for s in chosen:
+        gather(s, args.runs)
+    render()
+
+
+if __name__ == "__main__":
+    main()
