@@ -280,6 +280,14 @@ def test_adding_environments_to_an_evaluation_does_not_change_it():
     assert one == many
 
 
+def test_an_episodes_end_leaves_the_neighbour_alone(counting):
+    lengths = iter([2, 3])
+    collector = HostCollector(GymEnv(lambda: counting(truncate=next(lengths)), 2, "counting"), 0)
+    rows = np.concatenate([collector.collect(np.zeros((2, 2), np.float32))[0] for _ in range(6)])
+    obs = collector.layout.unpack(rows).obs
+    np.testing.assert_array_equal(obs, [[divmod(t, 2), divmod(t, 3)] for t in range(6)])
+
+
 def test_a_compiled_loop_computes_the_same_episode_seeds():
     import jax
     import jax.numpy as jnp

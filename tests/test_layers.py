@@ -10,12 +10,43 @@ import pytest
 SRC = Path(__file__).parent.parent / "src" / "swingup"
 
 LAYERS = [
-    ["errors", "tree", "types", "runtime"],
+    ["errors", "tree", "types", "runtime", "schedule"],
     ["nets", "heads", "noise", "moments", "replay", "priority"],
     ["agent", "learn", "config", "policy"],
-    ["envs", "envs.api", "envs.gym"],
-    ["collect", "loop", "evaluate"],
-    ["stats", "store", "log", "run", "plot", "video", "doctor", "graph", "training", "model", "cli", "__init__", "__main__"],
+    [
+        "envs",
+        "envs.api",
+        "envs.draw",
+        "envs.native",
+        "envs.pendulum",
+        "envs.mountaincar",
+        "envs.point",
+        "envs.adapters",
+        "envs.gym",
+        "envs.workers",
+        "envs.wrapped",
+    ],
+    ["collect", "loop", "fused", "evaluate", "health"],
+    [
+        "checkpoint",
+        "keeper",
+        "stop",
+        "verify",
+        "stats",
+        "compare",
+        "store",
+        "log",
+        "run",
+        "plot",
+        "video",
+        "doctor",
+        "graph",
+        "training",
+        "model",
+        "cli",
+        "__init__",
+        "__main__",
+    ],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # Layer-1 pieces never import each other.

@@ -11,15 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swingup import agent as algorithm
-from swingup import moments, priority, replay
-from swingup.agent import Agent, Linear, Smoothing
+from swingup import learn, moments, priority, replay
+from swingup.agent import Agent, Smoothing
 from swingup.config import apply, base, check, plan
 from swingup.envs.gym import GymEnv, factory
 from swingup.heads import Categorical, Scalar
 from swingup.loop import HostLoop
 from swingup.nets import Actor, Critic
-from swingup.noise import Gaussian, Pink
+from swingup.noise import Gaussian, OrnsteinUhlenbeck, Pink
 from swingup.priority import Priority
+from swingup.schedule import Linear
+from swingup.tree import STREAMS, stream
 from swingup.types import Layout, Transition
 
 # n-step returns
@@ -288,6 +290,107 @@ def test_pink_noise_has_its_spread_and_spectrum():
     assert slope == pytest.approx(-1, abs=0.1)
 
 
+@pytest.mark.parametrize("kind", [Gaussian, OrnsteinUhlenbeck, Pink])
+def test_the_strength_of_noise_is_per_dimension_and_follows_its_schedule(kind):
+    unit, two, falling = kind(1.0), kind((1.0, 0.25)), kind(Linear((1.0, 0.25), 0.0, 4))
+    states = [noise.init(3, 2) for noise in (unit, two, falling)]
+    for t in range(6):
+        key, first = jax.random.key(t), jnp.full(3, float(t == 0))
+        (a, b, c), states = zip(*(n.sample(s, key, first) for n, s in zip((unit, two, falling), states, strict=True)), strict=True)
+        np.testing.assert_allclose(b, a * np.array([1.0, 0.25]), rtol=1e-6)
+        np.testing.assert_allclose(c, a * np.array([1.0, 0.25]) * max(1 - t / 4, 0), rtol=1e-5, atol=1e-7)
+
+
+def test_ou_noise_of_a_short_step():
+    noise, n = OrnsteinUhlenbeck(0.2, theta=1.0, dt=0.1), 20_000
+    before, state = noise.sample(noise.init(n, 1), jax.random.key(0), jnp.ones(n))
+    after, _ = noise.sample(state, jax.random.key(1), jnp.zeros(n))
+    x, y = np.asarray(before)[:, 0], np.asarray(after)[:, 0]
+    assert x.std() == pytest.approx(0.2 * np.sqrt((1 - np.exp(-0.2)) / 2), rel=0.02)
+    assert x @ y / (x @ x) == pytest.approx(np.exp(-0.1), abs=0.03)
+
+
+def test_pink_noise_begins_afresh_with_its_full_spread():
+    noise, n = Pink(0.3), 20_000
+    offsets, state = [], noise.init(n, 1)
+    for t, first in enumerate((1, 0, 1)):
+        offset, state = noise.sample(state, jax.random.key(t), jnp.full(n, first))
+        offsets.append(np.asarray(offset)[:, 0])
+        assert offsets[-1].std() == pytest.approx(0.3, rel=0.03)
+    on, cut = (np.corrcoef(offsets[t], offsets[t + 1])[0, 1] for t in (0, 1))
+    assert on > 0.5
+    assert abs(cut) < 0.03  # an episode remembers nothing of the one before
+
+
+# the engine's step
+
+
+def rows_of(n, scale=1.0, **fields):
+    """A step of n environments, observations in units of 1 / scale, as rows[1, N, W]."""
+    f = lambda seed, *shape: np.random.default_rng(seed).normal(size=(n, *shape)).astype(np.float32)
+    made = Transition(scale * f(0, 3), np.tanh(f(1, 2)), f(2), np.ones(n, "f4"), scale * (f(3, 3) + 1), np.zeros(n, "f4"))
+    return Layout(3, 2).pack(made._replace(**fields))[None]
+
+
+def test_normalisation_makes_learning_blind_to_units():
+    engine, seen = learn.Plan(agent(normalize=True), 16, capacity=64, warmup=1), []
+    state = learn.init(engine, jax.random.key(0))
+    improve = jax.jit(lambda *args: learn.improve(engine, *args))
+    for scale in (1.0, 64.0):
+        # Without rewards the loss is made of values alone: of obs on one side, of next_obs on the other.
+        rows = rows_of(16, scale, reward=np.zeros(16, "f4"))
+        after, (action, metrics) = improve(state, rows, rows[0, :, :3])
+        np.testing.assert_allclose(after.learner.moments.mean, rows[0, :, :3].mean(0), rtol=1e-4)
+        seen.append((action, metrics, after.learner.critic))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6), *seen)
+
+
+def test_noise_hears_of_the_episodes_that_ended():
+    engine = learn.Plan(agent(), 3, capacity=30, warmup=1)
+    rows = rows_of(3, last=np.array([0, 1, 0], "f4"))
+    for step in (learn.explore, learn.improve):
+        state = learn.init(engine, jax.random.key(0))
+        after = jax.jit(lambda *args, step=step: step(engine, *args))(state, rows, rows[0, :, :3])[0]
+        np.testing.assert_array_equal(after.noise.episode - state.noise.episode, [0, 1, 0])
+
+
+def test_priorities_follow_the_losses_and_what_is_new_gets_the_largest():
+    # Without a future, and with values near zero as they begin, the loss is the reward squared; alpha 0.5 takes the root.
+    engine = learn.Plan(replace(agent(), batch=64), 4, capacity=8, warmup=1, priority=Priority(alpha=0.5))
+    reward = np.array([0.5, 1, 2, 4], "f4")
+    state = learn.init(engine, jax.random.key(0))
+    engine = replace(engine, agent=replace(engine.agent, critic_lr=0.0))
+    state, _ = jax.jit(lambda *args: learn.learn(engine, *args))(state, rows_of(4, reward=reward, discount=np.zeros(4, "f4")))
+    np.testing.assert_allclose(state.tree.levels[0][:4], reward, rtol=0.05)
+    state = learn.remember(engine, state, rows_of(4))
+    np.testing.assert_array_equal(state.tree.levels[0][4:8], state.tree.levels[0][:4].max())
+
+
+def test_each_critic_step_has_smoothing_of_its_own():
+    # Two equal minibatches and critics that stay: only the noise on the target's action can tell their losses apart.
+    still = agent(delay=2, smoothing=Smoothing(0.2, 0.5), critic_lr=0.0)
+    twice = jax.tree.map(lambda x: jnp.concatenate([x, x]), batch())
+    update = lambda key: algorithm.update(still, algorithm.init(still, key), twice, key)
+    surprise = jax.jit(update)(jax.random.key(0))[2]
+    assert (surprise[0] != surprise[1]).any()
+
+
+def test_no_two_draws_share_a_key(monkeypatch):
+    keys = [jax.random.key_data(stream(jax.random.key(0), name, i)) for name in STREAMS for i in range(6)]
+    assert len({k.tobytes() for k in map(np.asarray, keys)}) == len(keys)
+    engine, taken = learn.Plan(agent(delay=2, smoothing=Smoothing()), 1, capacity=20, warmup=1), []
+    monkeypatch.setattr(learn, "stream", lambda key, name, i=0: taken.append((name, i)) or stream(key, name, i))
+    rows = np.repeat(rows_of(1), 2, 0)
+    state = learn.init(engine, jax.random.key(0))
+    jax.eval_shape(lambda s: learn.learn(engine, s, rows), state)
+    assert [name for name, _ in taken] == ["init", "sample", "smooth"]
+    taken.clear()
+    for iteration, k in itertools.product(range(3), range(engine.block)):
+        learn.act(engine, state._replace(iteration=iteration), rows[0, :, :3], np.zeros(1, "f4"), k)
+        learn.wander(engine, state._replace(iteration=iteration), rows[0, :, :3], np.zeros(1, "f4"), k)
+    assert len(set(taken)) == len(taken) == 12
+
+
 # every combination
 
 
@@ -310,7 +413,7 @@ CHOICES = {
 OTHERS = [
     {"weight_decay": 1e-2, "grad_clip": 1.0, "reward_scale": 0.1, "layer_norm": True},
     {"actor_lr_end": 0.0, "critic_lr_end": 1e-5, "noise": "pink"},
-    {"updates": 2, "noise": "ou", "envs": 3, "delay": 2},
+    {"updates": 2, "noise": "ou", "sigma_end": 0.0, "envs": 3, "delay": 2},
     {"envs": 2, "n_step": 4, "priority": 1.0, "delay": 3, "critics": 3},
 ]
 # Every pair of choices occurs in one of eight rows: the orthogonal array of seven factors made from three bits.

@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 # Public name -> module. Resolved on first use, so that `import swingup` and `swingup --help` need no JAX.
 PUBLIC = {
     "train": "training",
+    "resume": "training",
     "load": "run",
     "Run": "run",
     "Config": "config",
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from swingup.policy import Policy as Policy
     from swingup.run import Run as Run
     from swingup.run import load as load
+    from swingup.training import resume as resume
     from swingup.training import train as train
 
 __all__ = [*PUBLIC]

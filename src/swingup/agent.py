@@ -26,20 +26,9 @@ from swingup.heads import Categorical, Scalar
 from swingup.moments import Moments, normalize
 from swingup.moments import init as no_moments
 from swingup.nets import Actor, Critic
+from swingup.schedule import Linear
 from swingup.tree import ema, finite, keep_if
 from swingup.types import Layout, Transition
-
-
-@dataclass(frozen=True)
-class Linear:
-    """A step size that falls from `start` to `end` over so many updates."""
-
-    start: float
-    end: float
-    updates: int
-
-    def __call__(self, count):
-        return self.start + (self.end - self.start) * jnp.minimum(count / self.updates, 1)
 
 
 @dataclass(frozen=True)

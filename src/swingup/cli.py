@@ -14,20 +14,28 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from swingup.checkpoint import Unloadable
 from swingup.config import FIELDS, Config, base, check, flag, nearest, pick
 from swingup.errors import Diverged, EnvFault, InputError
+from swingup.store import find_run, read_config
 from swingup.training import Options, run_training
+
+if TYPE_CHECKING:
+    from swingup.run import Run
 
 USAGE = """swingup: continuous-control policies with DDPG, in JAX
 
   swingup train ENV      train a policy          swingup train Pendulum-v1
   swingup eval RUN       evaluate a run          swingup eval runs/... --episodes 100
+  swingup resume RUN     go on with a run        swingup resume runs/... --steps 20000
+  swingup verify RUN     the same bits again?    swingup verify runs/...
   swingup video RUN      film greedy episodes    swingup video runs/... --episodes 2
   swingup watch RUN      show them in a window   swingup watch runs/...
+  swingup compare A B    is B better than A?     swingup compare runs/ddpg runs/td3
   swingup presets        list named settings     swingup presets pendulum
   swingup doctor         does it work here?      swingup doctor
 
@@ -68,9 +76,15 @@ def main() -> None:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Run one command; returns the exit code: 0 done, 1 the run failed on the way, 2 wrong input, 130 interrupted."""
+    """Run one command; returns the exit code.
+
+    0 done, 1 the run failed on the way, 2 wrong input, 3 no checkpoint is whole, 75 interrupted and resumable, 130 interrupted.
+    """
     try:
         return dispatch(list(argv))
+    except Unloadable as error:
+        print(f"swingup: {error}", file=sys.stderr)
+        return 3
     except InputError as error:
         print(f"swingup: {error}", file=sys.stderr)
         return 2
@@ -138,7 +152,7 @@ def translate(argv: list[str]) -> list[str]:
         name = word.replace("_", "-") if word.startswith("--") else word
         names = ALIASES.get(name, (name,))
         values = []
-        many = name in ("--hidden", "--net-arch")
+        many = name in ("--hidden", "--net-arch", "--sigma", "--exploration-noise")
         while queue and name.startswith("--") and (is_number(queue[0]) or not (many or queue[0].startswith("-"))):
             values.append(queue.pop(0))
             if not many:
@@ -153,10 +167,13 @@ def translate(argv: list[str]) -> list[str]:
     return env + out
 
 
+SWITCHES = ("--json", "--no-json", "--best", "--no-best", "--resume", "--no-resume", "--help")
+
+
 def switch_flags() -> set[str]:
     """The flags that take no value."""
     names = [f.name for kind in (Config, Options) for f in dataclasses.fields(kind) if isinstance(f.default, bool)]
-    return {flag(n) for n in names} | {flag(f"no-{n}") for n in names} | {"--json", "--no-json", "--best", "--no-best", "--help"}
+    return {flag(n) for n in names} | {flag(f"no-{n}") for n in names} | {*SWITCHES}
 
 
 def is_number(word: str) -> bool:
@@ -177,6 +194,8 @@ class Train:
     """A TOML file of settings, one a line: gamma = 0.98."""
     json: bool = False
     """The closing evaluation as one JSON line on stdout, nothing else."""
+    resume: bool = False
+    """Go on with the run in --run-dir, with its own settings, if there is one; else begin it."""
 
 
 def train(argv: list[str]) -> int:
@@ -194,14 +213,66 @@ def train(argv: list[str]) -> int:
     if not wanted.settings.env:
         raise InputError("train: which environment? For example: swingup train Pendulum-v1")
     config = check(replace(wanted.settings, preset=pick(wanted.settings.preset, wanted.settings.env).name))
+    options = replace(wanted.reporting, quiet=wanted.reporting.quiet or wanted.json)
+    if wanted.resume and options.run_dir is None:
+        raise InputError("--resume: of which run? Name its folder with --run-dir, or use: swingup resume RUN")
+    old = options.run_dir if wanted.resume and options.run_dir and options.run_dir.exists() else None
+    if old is not None:
+        config = read_config(find_run(old))
+    return conclude(run_training(config, config.env, options, command, old), wanted.json)
+
+
+def conclude(run: Run, as_json: bool) -> int:
+    """Print what a run came to, or how to go on with it."""
     from swingup.run import closing
 
-    options = replace(wanted.reporting, quiet=wanted.reporting.quiet or wanted.json)
-    run = run_training(config, config.env, options, command)
     if not run.result:
-        print(f"swingup: interrupted; the policy is in {run.folder}", file=sys.stderr)
-        return 130
-    print(json.dumps(run.result) if wanted.json else closing(run.result, config.env))
+        print(f"swingup: interrupted; go on with: swingup resume {shlex.quote(str(run.folder))}", file=sys.stderr)
+        return 75
+    print(json.dumps(run.result) if as_json else closing(run.result, run.config.env))
+    return 0
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on with a run from its newest checkpoint."""
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """The run's folder."""
+    steps: int | None = None
+    """Environment steps in all; by default those the run was meant for."""
+    quiet: bool = False
+    """No progress: only the closing line."""
+    record: bool = False
+    """Film training episodes, as for train."""
+    require_exact: bool = False
+    """Stop with an error where the result could differ by a bit from an uninterrupted run's."""
+    json: bool = False
+    """The closing evaluation as one JSON line on stdout, nothing else."""
+
+
+def resume(argv: list[str]) -> int:
+    """swingup resume RUN"""
+    from swingup.run import Run
+    from swingup.training import settings_of
+
+    switches = [flag(f"{no}{name}") for name in ("quiet", "record", "require-exact", "json") for no in ("", "no-")]
+    wanted = parse(Resume, "resume", translate(argv), ["--steps", *switches])
+    old, config = settings_of(wanted.run, wanted.steps)
+    options = Options(old, wanted.quiet or wanted.json, wanted.record, require_exact=wanted.require_exact)
+    (old / "result.json").unlink(missing_ok=True)
+    command = shlex.join(["swingup", "resume", *argv])
+    return conclude(run_training(config, Run(old).env, options, command, old), wanted.json)
+
+
+def verify(argv: list[str]) -> int:
+    """swingup verify RUN: repeat the stretch between the two newest checkpoints and compare every bit."""
+    from swingup.verify import verify as check_run
+
+    if len(argv) != 1 or argv[0] in ("-h", "--help"):
+        print("swingup verify RUN: repeats the stretch between its two newest checkpoints and compares every bit")
+        return 0 if argv and argv[0] in ("-h", "--help") else 2
+    print(check_run(Path(argv[0])))
     return 0
 
 
@@ -219,17 +290,23 @@ class Play:
     """The policy of the best evaluation while training, instead of the last one."""
     json: bool = False
     """JSON on stdout, nothing else."""
+    within: float | None = None
+    """eval: add episodes until the 95 % interval reaches at most this far from the mean."""
 
 
 def played(command: str, argv: list[str], episodes: int) -> Play:
     """The arguments of a command that plays, checked."""
-    known = ["--episodes", "--seed", "--best", "--no-best", "--json", "--no-json"]
+    known = ["--episodes", "--seed", "--best", "--no-best", "--json", "--no-json", "--within"]
     words = [word.replace("--eval-episodes", "--episodes") for word in translate(argv)]
     play = parse(Play, command, words, known, default=Play(tyro.MISSING, episodes))
     if play.episodes < 1:
         raise InputError(f"--episodes {play.episodes}: expected a number from 1")
     if play.seed is not None and not 0 <= play.seed < 2**32:
         raise InputError(f"--seed {play.seed}: expected a number from 0 to {2**32 - 1}")
+    if play.within is not None and not play.within > 0:
+        raise InputError(f"--within {play.within}: expected a number above 0")
+    if play.within is not None and command != "eval":
+        raise InputError(f"{command} --within: only eval adds episodes; use --episodes")
     return play
 
 
@@ -249,7 +326,10 @@ def score(command: str, argv: list[str], episodes: int) -> int:
     from swingup.run import closing, figures, load
 
     run = load(play.run)
-    e = (run.watch if command == "watch" else run.evaluate)(play.episodes, play.seed, play.best)
+    if command == "watch":
+        e = run.watch(play.episodes, play.seed, play.best)
+    else:
+        e = run.evaluate(play.episodes, play.seed, play.best, play.within)
     result = figures(e, run.folder, time.monotonic() - started)
     print(json.dumps(result) if play.json else closing(result, run.config.env))
     return 0
@@ -263,6 +343,21 @@ def video(argv: list[str]) -> int:
     for clip in load(play.run).film(play.episodes, play.seed, play.best):
         line = {"video": str(clip.path), "return": clip.ret, "length": clip.length}
         print(json.dumps(line) if play.json else f"{clip.path}: return {clip.ret:,.1f}, {clip.length} steps")
+    return 0
+
+
+def compare(argv: list[str]) -> int:
+    """swingup compare A B: is B better than A, over seeds?"""
+    from rich.console import Console
+
+    from swingup import compare as comparing
+
+    wanted = parse(comparing.Compare, "compare", translate(argv), ["--metric", "--json", "--no-json"])
+    found = comparing.compare(wanted.a, wanted.b, wanted.metric)
+    if wanted.json:
+        print(json.dumps(comparing.report(found)))
+    else:
+        comparing.show(found, Console(highlight=False))
     return 0
 
 
@@ -312,8 +407,11 @@ def presets(argv: list[str]) -> int:
 COMMANDS = {
     "train": train,
     "eval": evaluate,
+    "resume": resume,
+    "verify": verify,
     "video": video,
     "watch": watch,
+    "compare": compare,
     "presets": presets,
     "doctor": doctor,
 }

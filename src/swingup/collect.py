@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from swingup.envs.api import HostEnv
+from swingup.errors import EnvFault
 from swingup.types import Episode, Layout
 
-# Numbers that separate the seeds of training from those of evaluation, whatever the user picks.
-TRAIN, EVALUATE = 0, 1
+# Numbers that separate the seeds of training, of evaluation and of the test whether episodes can be played again.
+TRAIN, EVALUATE, PREFLIGHT = 0, 1, 2
 
 
 def episode_seed(seed, stream, env, episode):
@@ -38,6 +39,8 @@ class HostCollector:
         self.env, self.seed, self.layout = env, seed, Layout(env.spec.obs_size, env.spec.action_size)
         self.begun = np.zeros(env.n, np.int64)
         self.ret, self.length = np.zeros(env.n), np.zeros(env.n, np.int64)
+        # The actions of each running episode: with its seed they lead back to where it is.
+        self.journals: list[list[np.ndarray]] = [[] for _ in range(env.n)]
         self.obs = self.begin(np.ones(env.n, bool))
 
     def begin(self, where: np.ndarray) -> np.ndarray:
@@ -45,6 +48,8 @@ class HostCollector:
         seeds = [int(episode_seed(self.seed, TRAIN, i, int(self.begun[i]))) if w else None for i, w in enumerate(where)]
         self.begun += where
         self.ret[where], self.length[where] = 0, 0
+        for i in np.flatnonzero(where):
+            self.journals[i] = []
         return self.env.reset(seeds)
 
     def collect(self, action: np.ndarray) -> tuple[np.ndarray, list[Episode]]:
@@ -57,11 +62,37 @@ class HostCollector:
         row.reward[:], row.discount[:], row.last[:] = step.reward, ~step.terminated, last
         self.ret += step.reward
         self.length += 1
+        for i, journal in enumerate(self.journals):
+            journal.append(np.array(action[i]))
         self.obs, ended = step.obs, []
         if last.any():
             ended = [self.finished(int(i), bool(step.terminated[i])) for i in np.flatnonzero(last)]
             self.obs = np.where(last[:, None], self.begin(last), step.obs)
         return rows, ended
+
+    def saved(self) -> dict[str, np.ndarray]:
+        """All that the running episodes are, as arrays."""
+        journals = {
+            f"journal.{i}": np.array(j, np.float32).reshape(-1, self.layout.action_size) for i, j in enumerate(self.journals)
+        }
+        return {"obs": self.obs, "begun": self.begun, "return": self.ret, "length": self.length, **journals}
+
+    def resume(self, saved: dict[str, np.ndarray]) -> np.ndarray:
+        """Play the saved episodes up to where they were; returns which[N] did not come to the same bits and were begun anew."""
+        self.begun, self.ret, self.length = (saved[k].copy() for k in ("begun", "return", "length"))
+        self.journals = [list(saved[f"journal.{i}"]) for i in range(self.env.n)]
+        lost = np.zeros(self.env.n, bool)
+        for i, journal in enumerate(self.journals):
+            seed = int(episode_seed(self.seed, TRAIN, i, int(self.begun[i]) - 1))
+            try:
+                obs = self.env.replay(i, seed, np.array(journal, np.float32).reshape(-1, self.layout.action_size))
+                lost[i] = obs.tobytes() != saved["obs"][i].tobytes()
+            except EnvFault:
+                lost[i] = True
+        self.obs = saved["obs"].copy()
+        if lost.any():
+            self.obs = np.where(lost[:, None], self.begin(lost), self.obs)
+        return lost
 
     def finished(self, i: int, terminated: bool) -> Episode:
         number = int(self.begun[i]) - 1

@@ -9,9 +9,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -70,13 +70,12 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Entry:
-    """One run: its folder, seed and figure, after how many environment steps and evaluations."""
+    """One run: its folder, its seed, its figure and how many environment steps it was trained for."""
 
     run: str
     seed: int
     value: float
     steps: int
-    evaluations: int
 
 
 @dataclass(frozen=True)
@@ -127,27 +126,35 @@ class Comparison:
     @property
     def sentence(self) -> str:
         """What can be said, in words to quote."""
-        d, p, form = self.difference, self.improvement, self.form
-        counts = [len(side.runs) for side in (self.a, self.b)]
-        sample = f"{several(counts[0], 'seed')}, paired" if self.method == "paired" else f"{counts[0]} and {counts[1]} seeds, unpaired"
-        if self.method == "episodes":
-            sample = "one run each"
+        d, chance, (n, m) = self.difference, self.improvement.value, self.counts
         if self.better == "A":
-            d, p = Estimate(-d.value, *(-x for x in (d.high, d.low) if x is not None)), Estimate(1 - p.value)
-        chance = "" if self.method == "episodes" else f", probability of improvement {p.value:.2f}"
-        figures = f"{'' if self.method == 'episodes' else 'mean '}difference {form(d.value)}{span(d, form, ' [95 % {}]')}{chance}; {sample}"
+            d, chance = Estimate(-d.value, *(-x for x in (d.high, d.low) if x is not None)), 1 - chance
+        figures = f"difference {self.form(d.value)}{self.between(d, ' [95 % {}]')}"
+        if self.method == "episodes":
+            figures += "; one run each"
+        else:
+            sample = f"{n} seeds, paired" if self.method == "paired" else f"{n} and {m} seeds, unpaired"
+            figures = f"mean {figures}, probability of improvement {chance:.2f}; {sample}"
         if self.better is None:
             return f"no difference can be told between A and B: {figures}"
         # Of few seeds only what was seen is said, not what is.
-        held = "is better than" if min(counts) >= ENOUGH else "did better than"
-        return f"{self.better} {held} {'B' if self.better == 'A' else 'A'}: {figures}"
+        verb = "is better than" if min(n, m) >= ENOUGH else "did better than"
+        return f"{self.better} {verb} {'B' if self.better == 'A' else 'A'}: {figures}"
 
     @property
-    def form(self) -> Callable[[float], str]:
-        """How figures are written: as many decimals as their size asks for."""
-        size = max(abs(r.value) for side in (self.a, self.b) for r in side.runs)
-        decimals = 3 if size < 10 else 1 if size < 10_000 else 0
-        return lambda x: f"{x:,.{decimals}f}"
+    def counts(self) -> tuple[int, int]:
+        return len(self.a.runs), len(self.b.runs)
+
+    def form(self, x: float) -> str:
+        """A figure as text: as many decimals as the size of all of them asks for."""
+        size = max(abs(run.value) for side in (self.a, self.b) for run in side.runs)
+        if size >= 100_000:
+            return f"{x:.3g}".replace("e+0", "e")  # short enough for three intervals on a line
+        return f"{x:,.{3 if size < 10 else 1 if size < 10_000 else 0}f}"
+
+    def between(self, x: Estimate, frame: str = "{}") -> str:
+        """An interval as text in a frame, or nothing."""
+        return "" if x.low is None or x.high is None else frame.format(f"{self.form(x.low)} to {self.form(x.high)}")
 
 
 def compare(a: str | Path, b: str | Path, metric: Metric = "final") -> Comparison:
@@ -160,24 +167,19 @@ def compare(a: str | Path, b: str | Path, metric: Metric = "final") -> Compariso
     if metric not in get_args(Metric):
         raise InputError(f"--metric {metric}: expected {', '.join(get_args(Metric)[:-1])} or {get_args(Metric)[-1]}")
     groups = gather(Path(a), metric), gather(Path(b), metric)
-    for one in groups[0]:
-        for other in groups[1]:
-            if one.folder.resolve() == other.folder.resolve():
-                raise InputError(f"{other.folder}: on both sides; choose two folders that share no run")
-    env = same_env([*groups[0], *groups[1]])
-    seeds = [[run.config.seed for run in group] for group in groups]
-    method: Method = "episodes" if len(groups[0]) == len(groups[1]) == 1 else "paired" if seeds[0] == seeds[1] else "unpaired"
-    values = [np.array([run.value for run in group]) for group in groups]
+    env = comparable(groups)
+    method = how(groups)
     if method == "episodes":
         found = over_episodes(groups[0][0], groups[1][0], metric)
     else:
+        values = [np.array([run.value for run in group]) for group in groups]
         found = over_seeds(values[0], values[1], method == "paired")
-    sides = [
+    left, right = [
         Side(str(folder), tuple(run.entry for run in group), mean, middle)
         for folder, group, mean, middle in zip((a, b), groups, found[0:2], found[2:4], strict=True)
     ]
-    warnings = tuple(cautions(groups, metric, method))
-    return Comparison(env, metric, method, sides[0], sides[1], found[4], found[5], settings(groups), warnings)
+    warnings = (*inequalities(groups, metric), *cautions(groups, metric, method))
+    return Comparison(env, metric, method, left, right, found[4], found[5], settings(groups), warnings)
 
 
 def report(comparison: Comparison) -> dict[str, Any]:
@@ -191,7 +193,7 @@ def report(comparison: Comparison) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Finished:
-    """A run that ended, opened: its settings, its figure by the metric, and its closing evaluation (std None if of one episode)."""
+    """A run that ended, opened: its settings, its figure by the metric, and its closing evaluation (no std or ci95 of one episode)."""
 
     folder: Path
     config: Config
@@ -200,11 +202,16 @@ class Finished:
     steps: int
     mean: float
     std: float | None
+    ci95: tuple[float, ...]
     episodes: int
 
     @property
     def entry(self) -> Entry:
-        return Entry(str(self.folder), self.config.seed, self.value, self.steps, self.evaluations)
+        return Entry(str(self.folder), self.config.seed, self.value, self.steps)
+
+
+# The runs of A and those of B.
+Groups = tuple[list[Finished], list[Finished]]
 
 
 def gather(folder: Path, metric: Metric) -> list[Finished]:
@@ -213,9 +220,9 @@ def gather(folder: Path, metric: Metric) -> list[Finished]:
     if not paths:
         raise InputError(f"{folder}: neither a run nor a folder of runs, no config.json down to {DEPTH} levels below it")
     runs = sorted((read(path, metric) for path in paths), key=lambda run: run.config.seed)
-    for one, next in zip(runs, runs[1:], strict=False):
-        if one.config.seed == next.config.seed:
-            both = f"{one.folder} and {next.folder}"
+    for one, other in pairwise(runs):
+        if one.config.seed == other.config.seed:
+            both = f"{one.folder} and {other.folder}"
             raise InputError(f"{folder}: seed {one.config.seed} twice ({both}); give folders whose runs differ by seed only")
     return runs
 
@@ -237,13 +244,14 @@ def read(folder: Path, metric: Metric) -> Finished:
         result = json.loads(path.read_text())
         mean, steps, episodes = float(result["mean"]), int(result["steps"]), int(result["episodes"])
         std = None if result["std"] is None else float(result["std"])
+        ci95 = tuple(float(end) for end in result["ci95"] or ())
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a closing evaluation ({type(error).__name__}: {error}); train the run anew") from error
-    if not math.isfinite(mean) or not math.isfinite(std or 0):
+    if not all(map(math.isfinite, (mean, std or 0, *ci95))):
         raise InputError(f"{path}: a return of {mean} ± {std} cannot be compared; look for what the environment rewards")
     means = np.array([mean]) if metric == "final" else evaluations(folder, steps)
     value = {"final": means[-1], "best": means.max(), "last-ten": means[-10:].mean()}[metric]
-    return Finished(folder, config, float(value), len(means), steps, mean, std, episodes)
+    return Finished(folder, config, float(value), len(means), steps, mean, std, ci95, episodes)
 
 
 def evaluations(folder: Path, steps: int) -> np.ndarray:
@@ -261,13 +269,27 @@ def evaluations(folder: Path, steps: int) -> np.ndarray:
     return means
 
 
-def same_env(runs: Sequence[Finished]) -> str:
-    """The environment of all runs; InputError where there are two."""
-    for run in runs:
-        if run.config.env != runs[0].config.env:
-            two = f"{runs[0].folder} on {runs[0].config.env}"
-            raise InputError(f"{run.folder}: trained on {run.config.env}, {two}; compare runs on one environment")
-    return runs[0].config.env
+def comparable(groups: Groups) -> str:
+    """The environment of all runs; InputError where there are two, or where a run is on both sides."""
+    ours, theirs = groups
+    known = {run.folder.resolve() for run in ours}
+    for run in theirs:
+        if run.folder.resolve() in known:
+            raise InputError(f"{run.folder}: on both sides; choose two folders that share no run")
+    first = ours[0]
+    for run in (*ours, *theirs):
+        if run.config.env != first.config.env:
+            two = f"trained on {run.config.env}, {first.folder} on {first.config.env}"
+            raise InputError(f"{run.folder}: {two}; compare runs on one environment")
+    return first.config.env
+
+
+def how(groups: Groups) -> Method:
+    """What intervals can be over: seeds in pairs where both sides have the same, seeds, or episodes of one run each."""
+    ours, theirs = ([run.config.seed for run in group] for group in groups)
+    if len(ours) == len(theirs) == 1:
+        return "episodes"
+    return "paired" if ours == theirs else "unpaired"
 
 
 # Estimating
@@ -291,55 +313,119 @@ def over_seeds(a: np.ndarray, b: np.ndarray, paired: bool) -> list[Estimate]:
 
 def over_episodes(a: Finished, b: Finished, metric: Metric) -> list[Estimate]:
     """The same of one run a side; only closing evaluations have intervals, Student's and Welch's, over their episodes."""
-    ends: list[tuple[float, ...]] = [(), (), ()]
+    ends: tuple[tuple[float, ...], ...] = ((), (), ())
     if metric == "final" and a.std is not None and b.std is not None:
-        ours, theirs = (a.mean, a.std, a.episodes), (b.mean, b.std, b.episodes)
-        ends = [student(*ours), student(*theirs), welch(ours, theirs)]
-    chance = float(improvement(np.array([a.value]), np.array([b.value])))
-    sides = [Estimate(a.value, *ends[0]), Estimate(b.value, *ends[1])]
-    return [*sides, *sides, Estimate(b.value - a.value, *ends[2]), Estimate(chance)]
+        ends = a.ci95, b.ci95, welch((a.mean, a.std, a.episodes), (b.mean, b.std, b.episodes))
+    values = a.value, b.value, b.value - a.value
+    mean_a, mean_b, difference = (Estimate(value, *end) for value, end in zip(values, ends, strict=True))
+    chance = Estimate(float(improvement(np.array([a.value]), np.array([b.value]))))
+    return [mean_a, mean_b, Estimate(a.value), Estimate(b.value), difference, chance]
 
 
 # Saying it
 
 
-def settings(groups: Iterable[Sequence[Finished]]) -> dict[str, tuple[str, str]]:
-    """What A has and B has, of each setting in which they differ."""
-    a, b = (held(group) for group in groups)
-    return {name: (a[name], b[name]) for name in a if a[name] != b[name]}
-
-
-def held(group: Sequence[Finished]) -> dict[str, str]:
-    """Each setting of a group's runs in words; several values where they differ."""
+def variety(group: Sequence[Finished]) -> dict[str, list[str]]:
+    """Each setting, as text, with the values that the runs of a group have."""
     names = [f.name for f in dataclasses.fields(Config) if f.name not in NEVER_MIND]
-    return {n: " or ".join(dict.fromkeys(words(getattr(run.config, n)) for run in group)) for n in names}
+    return {name: list(dict.fromkeys(text(getattr(run.config, name)) for run in group)) for name in names}
 
 
-def cautions(groups: Sequence[Sequence[Finished]], metric: Metric, method: Method) -> Iterable[str]:
-    """What a reader of the figures should know."""
-    runs, sizes = [run for group in groups for run in group], [len(group) for group in groups]
+def settings(groups: Groups) -> dict[str, tuple[str, str]]:
+    """What A has and B has, of each setting in which they differ."""
+    a, b = map(variety, groups)
+    return {name: (" or ".join(a[name]), " or ".join(b[name])) for name in a if set(a[name]) != set(b[name])}
+
+
+def cautions(groups: Groups, metric: Metric, method: Method) -> Iterator[str]:
+    """What a reader should know of the seeds that the figures rest on."""
+    sizes = [len(group) for group in groups]
     if method == "episodes":
-        yield "One seed says nothing about the algorithm: the interval is over episodes; train more (--seed 1, 2, ...)."
-        if metric != "final" or any(run.std is None for run in runs):
-            yield "There is an interval only of closing evaluations (--metric final) of two episodes or more."
+        yield "One seed says nothing about the algorithm: train others (--seed 1, 2, ...) and compare the folders that hold them."
+        if metric != "final" or any(group[0].std is None for group in groups):
+            yield "With one run a side only closing evaluations (--metric final) of two episodes or more have an interval."
     elif 1 in sizes:
-        yield f"{'A' if sizes[0] == 1 else 'B'} is one run: how it varies is not known, so there is no interval of the difference."
+        yield f"{'AB'[sizes.index(1)]} is one run: how its algorithm varies is not known, so the difference has no interval."
     elif min(sizes) < ENOUGH:
-        yield f"{min(sizes)} seeds are few: such an interval misses more often than 1 time in 20; train {ENOUGH} or more a side."
-    seeds = [{run.config.seed for run in group} for group in groups]
-    if method == "unpaired" and seeds[0] & seeds[1]:
-        yield "The sides share some seeds, not all: unpaired."
+        yield f"{min(sizes)} seeds are few: an interval of so few misses more often than 1 time in 20; train {ENOUGH} or more a side."
+    if method == "unpaired" and {run.config.seed for run in groups[0]} & {run.config.seed for run in groups[1]}:
+        yield "Some seeds are on one side only, so the runs are not paired."
     for name, group in zip("AB", groups, strict=True):
-        mixed = [n for n, value in held(group).items() if len({words(getattr(run.config, n)) for run in group}) > 1 and value]
+        mixed = [setting for setting, values in variety(group).items() if len(values) > 1]
         if mixed:
             yield f"The runs of {name} differ in more than their seeds: {', '.join(mixed)}."
-    budgets = [ranging(run.steps for run in group) for group in groups]
+
+
+def inequalities(groups: Groups, metric: Metric) -> Iterator[str]:
+    """Where runs were not given the same chance."""
+    runs = [run for group in groups for run in group]
+    steps, counts = ([span(getattr(run, name) for run in group) for group in groups] for name in ("steps", "evaluations"))
     if max(run.steps for run in runs) > ALIKE * min(run.steps for run in runs):
-        yield f"Different step budgets: A {budgets[0]}, B {budgets[1]}."
+        yield f"Different budgets: A trained for {steps[0]} steps, B for {steps[1]}."
     if len({run.config.episode_steps for run in runs}) > 1:
-        yield "Episodes are cut at different lengths (episode_steps): their returns may not be comparable."
-    counts = [ranging(run.evaluations for run in group) for group in groups]
+        yield "Episodes are cut at different lengths (episode_steps), so their returns may not be comparable."
     if metric == "best" and counts[0] != counts[1]:
         yield f"The best of different numbers of evaluations (A {counts[0]}, B {counts[1]}): more tries flatter."
     if metric == "last-ten" and min(run.evaluations for run in runs) < 10:
-        yield f"Fewer than ten evaluations (A {counts[0]}, B {counts[1]}): the mean is of all there are."
+        yield f"There are not ten evaluations (A {counts[0]}, B {counts[1]}); the mean is of those there are."
+
+
+def span(numbers: Iterable[int]) -> str:
+    """5,000, or 4,000 to 5,000."""
+    found = sorted(numbers)
+    return " to ".join(f"{n:,}" for n in dict.fromkeys((found[0], found[-1])))
+
+
+def text(value: Any) -> str:
+    """A setting's value, as one would type it."""
+    return "none" if value is None else " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def show(comparison: Comparison, console: Any) -> None:
+    """Print a comparison on a rich console, for a person; fits 80 columns."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    c = comparison
+    console.print(Text(f"{c.env} · {MEANING[c.metric]}", "bold"))
+    for name, side in (("A", c.a), ("B", c.b)):
+        seeds = f"seed {side.runs[0].seed}" if len(side.runs) == 1 else f"{len(side.runs)} seeds"
+        console.print(Padding(Text(f"{name}  {side.folder} · {seeds}"), (0, 0, 0, 2), expand=False))
+    if c.settings:
+        changes = ", ".join(f"{name} {a} → {b}" for name, (a, b) in c.settings.items())
+        console.print(Padding(Text(f"from A to B: {changes}", "dim"), (0, 0, 0, 2), expand=False))
+    console.print()
+    console.print(table(c))
+    console.print()
+    for warning in c.warnings:
+        console.print(Text(f"warning: {warning}", "yellow"))
+    console.print(Text(c.sentence, "bold"))
+
+
+def table(c: Comparison) -> Any:
+    """The figures as a rich table: a row a seed, then the estimates, each with its interval below."""
+    from rich.table import Table
+
+    made = Table(box=None, padding=(0, 0, 0, 2), header_style="dim")
+    made.add_column("")
+    for name in ("A", "B", "B - A"):
+        made.add_column(name, justify="right", no_wrap=True)
+
+    def estimates(label: str, *cells: Estimate | None) -> None:
+        made.add_row(label, *(c.form(x.value) if x else "" for x in cells))
+        if any(x and x.low is not None for x in cells):
+            made.add_row("  95 %", *(c.between(x) if x else "" for x in cells), style="dim")
+
+    if c.method == "episodes":
+        estimates("return", c.a.mean, c.b.mean, c.difference)
+        return made
+    for row in c.rows:
+        made.add_row(f"seed {row['seed']}", *("–" if row[k] is None else c.form(row[k]) for k in ("a", "b", "difference")))
+    made.add_section()
+    estimates("mean", c.a.mean, c.b.mean, c.difference)
+    estimates("interquartile mean", c.a.iqm, c.b.iqm, None)
+    p = c.improvement
+    made.add_row("P(B > A)", "", "", f"{p.value:.2f}")
+    if p.low is not None:
+        made.add_row("  95 %", "", "", f"{p.low:.2f} to {p.high:.2f}", style="dim")
+    return made

@@ -11,6 +11,7 @@ import math
 import numbers
 import tomllib
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
@@ -79,8 +80,8 @@ class Config:
     batch: int = 256
     """Transitions in a minibatch."""
 
-    updates: int = 1
-    """Gradient steps for each environment step."""
+    updates: float = 1.0
+    """Gradient steps for each environment step; below one (0.01: one for a hundred) where many environments share them."""
 
     capacity: int = 1_000_000
     """Transitions that replay holds before it overwrites the oldest."""
@@ -95,8 +96,11 @@ class Config:
     """Exploration: gaussian (independent at every step), ou (Ornstein-Uhlenbeck, drifting), pink (1/f, in between) or decay
     (the 2017 tutorial's)."""
 
-    sigma: float = 0.1
-    """Strength of the exploration noise, in units of half the action range."""
+    sigma: tuple[float, ...] = (0.1,)
+    """Strength of the exploration noise, in units of half the action range: one number, or one per action dimension."""
+
+    sigma_end: float | None = None
+    """Let that strength go linearly to this by the end of the run."""
 
     critics: int = 1
     """Critics; with more than one the smallest target counts (TD3 has 2)."""
@@ -152,11 +156,26 @@ class Config:
     eval_every: int = 5_000
     """Environment steps between greedy evaluations."""
 
+    save_every: int | None = None
+    """Environment steps between checkpoints; by default one after each evaluation."""
+
+    keep: int = 3
+    """The newest checkpoints that are kept, besides the best one."""
+
+    keep_every: int | None = None
+    """Keep every checkpoint whose step is a multiple of this, too."""
+
     eval_episodes: int = 10
     """Episodes of each evaluation while training."""
 
     final_episodes: int = 100
     """Episodes of the evaluation that closes the run."""
+
+    within: float | None = None
+    """Add episodes to that evaluation until its 95 % interval reaches at most this far from the mean."""
+
+    guard_collapse: bool = False
+    """Go back to the weights of the best evaluation whenever a later one is significantly worse."""
 
     episode_lines: bool = False
     """Print a line for each episode (reward, number, Qmax), as the 2017 tutorial does, instead of the bar."""
@@ -178,7 +197,7 @@ RANGES: dict[str, tuple[float, float, bool]] = {
     "gamma": (0, 1, True),
     "tau": (0, 1, False),
     "batch": (1, 2**20, True),
-    "updates": (1, 1024, True),
+    "updates": (0, 1024, False),
     "critics": (1, 64, True),
     "delay": (1, 64, True),
     "smoothing": (0, 10, False),
@@ -196,7 +215,11 @@ RANGES: dict[str, tuple[float, float, bool]] = {
     "critic_lr_end": (0, 1, True),
     "capacity": (1, 2**31 - 1, True),
     "warmup": (1, 2**31 - 1, True),
-    "sigma": (0, 10, False),
+    "sigma_end": (0, 10, True),
+    "within": (0, 1e9, False),
+    "save_every": (1, 2**31 - 1, True),
+    "keep": (1, 1_000_000, True),
+    "keep_every": (1, 2**31 - 1, True),
     "eval_every": (1, 2**31 - 1, True),
     "eval_episodes": (1, 100_000, True),
     "final_episodes": (1, 100_000, True),
@@ -222,6 +245,8 @@ def check(config: Config) -> Config:
             )
     if not config.hidden or min(config.hidden) < 1:
         raise InputError(f"--hidden {list(config.hidden)}: expected one or more positive widths, for example --hidden 256 256")
+    if not config.sigma or not all(0 < s <= 10 for s in config.sigma):
+        raise InputError(f"--sigma {' '.join(map(str, config.sigma))}: expected numbers above 0 up to 10, for example --sigma 0.1")
     if config.action_layer > len(config.hidden):
         raise InputError(
             f"--action-layer {config.action_layer}: there are {len(config.hidden)} hidden layers (--hidden); use 1 to {len(config.hidden)}"
@@ -266,6 +291,11 @@ def coerce(name: str, value: Any, where: str) -> Any:
         raise InputError(f"{where}: there is no setting {name!r}{nearest(name, FIELDS) or '; see swingup train --help'}")
     if name == "hidden" and isinstance(value, (list, tuple)) and all(type(v) is int for v in value):
         return tuple(value)
+    if name == "sigma":
+        many = value if isinstance(value, (list, tuple)) else [value]
+        if all(isinstance(v, numbers.Real) and not isinstance(v, (bool, np.bool_)) for v in many):
+            return tuple(float(v) for v in many)
+        raise InputError(f"{where}: {name} = {value!r} is not a number, or a list of one per action dimension")
     want = [t for t in get_args(TYPES[name]) if isinstance(t, type) and t is not NoneType] or [TYPES[name]]
     kind = str if name in CHOICES else list if name == "hidden" else want[0]
     if isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_)):
@@ -318,10 +348,10 @@ def presets() -> dict[str, Preset]:
 
 
 def pick(name: str, env: str) -> Preset:
-    """The preset of that name; `auto` picks by environment id (of any module), else `ddpg`."""
+    """The preset of that name; `auto` picks by environment id (of any module or library), else `ddpg`."""
     known = presets()
     if name == "auto":
-        return next((p for p in known.values() if env.rpartition(":")[2] in p.envs), known["ddpg"])
+        return next((p for p in known.values() if env.replace("/", ":").rpartition(":")[2] in p.envs), known["ddpg"])
     if name not in known:
         raise InputError(f"--preset {name}: no such preset{nearest(name, known) or '; see swingup presets'}")
     return known[name]
@@ -337,6 +367,13 @@ def base(env: str, preset: str = "auto", file: Path | None = None) -> Config:
     return dataclasses.replace(apply(config, in_file, f"--config {file}"), preset=chosen.name)
 
 
+def fit(config: Config, spec: Spec) -> None:
+    """InputError where a setting does not fit the environment."""
+    if len(config.sigma) not in (1, spec.action_size):
+        values = " ".join(map(str, config.sigma))
+        raise InputError(f"--sigma {values}: {len(config.sigma)} numbers for {spec.action_size} actions; give one, or one each")
+
+
 def plan(config: Config, spec: Spec) -> Plan:
     """The engine's static description of this run: networks of the environment's sizes, and everything else as given."""
     from swingup.agent import Agent, Smoothing
@@ -345,6 +382,7 @@ def plan(config: Config, spec: Spec) -> Plan:
     from swingup.nets import PAPER, TFLEARN, Actor, Critic
     from swingup.priority import Priority
 
+    fit(config, spec)
     sizes: dict[str, Any] = {
         "obs_size": spec.obs_size,
         "action_size": spec.action_size,
@@ -373,21 +411,27 @@ def plan(config: Config, spec: Spec) -> Plan:
         grad_clip=config.grad_clip,
     )
     priority = None if config.priority is None else Priority(config.priority, config.priority_beta)
-    return Plan(agent, config.envs, config.capacity, config.warmup, config.uniform, config.updates, priority)
+    updates = Fraction(config.updates).limit_denominator(1_000_000)
+    return Plan(agent, config.envs, config.capacity, config.warmup, config.uniform, updates, priority)
 
 
 def noise(config: Config, spec: Spec) -> Any:
     """The exploration that the settings name."""
+    sigma: Any = config.sigma[0] if len(config.sigma) == 1 else config.sigma
+    if config.sigma_end is not None:
+        from swingup.schedule import Linear
+
+        sigma = Linear(sigma, config.sigma_end, max((config.steps - config.warmup) // config.envs, 1))
     from swingup.noise import EpisodeDecay, Gaussian, OrnsteinUhlenbeck, Pink
 
     if config.noise == "decay":
         return EpisodeDecay(tuple((high - low) / 2 for low, high in zip(spec.low, spec.high, strict=True)))
-    return {"gaussian": Gaussian, "ou": OrnsteinUhlenbeck, "pink": Pink}[config.noise](config.sigma)
+    return {"gaussian": Gaussian, "ou": OrnsteinUhlenbeck, "pink": Pink}[config.noise](sigma)
 
 
 def rate(config: Config, start: float, end: float | None, every: int) -> Any:
     """A step size, or its line from start to end over the run's updates, one in `every`."""
-    from swingup.agent import Linear
+    from swingup.schedule import Linear
 
-    updates = max((config.steps - config.warmup) * config.updates // every, 1)
+    updates = max(int((config.steps - config.warmup) * config.updates / every), 1)
     return start if end is None else Linear(start, end, updates)

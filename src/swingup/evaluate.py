@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from swingup.collect import EVALUATE, episode_seed
+from swingup.collect import EVALUATE, PREFLIGHT, episode_seed
 from swingup.envs.api import HostEnv
 from swingup.errors import EnvFault
 from swingup.policy import Policy
 
 # No task of interest has longer episodes; one without an end would be evaluated for ever.
 ENDLESS = 50_000
+# Episodes at which an evaluation that asks for a narrow interval gives up.
+MOST = 10_000
 
 
 @dataclass(frozen=True)
@@ -33,30 +35,42 @@ class Evaluation:
         return float(np.std(self.returns, ddof=1)) if len(self.returns) > 1 else float("nan")
 
     @property
-    def ci95(self) -> tuple[float, float]:
-        """95 % confidence interval of the mean, Student's t."""
+    def half(self) -> float:
+        """Half the width of the mean's 95 % confidence interval, Student's t."""
         from scipy.special import stdtrit  # a quarter of scipy.stats' import time
 
         n = len(self.returns)
-        half = stdtrit(n - 1, 0.975) * self.std / np.sqrt(n) if n > 1 else float("nan")
-        return self.mean - float(half), self.mean + float(half)
+        return float(stdtrit(n - 1, 0.975) * self.std / np.sqrt(n)) if n > 1 else float("nan")
+
+    @property
+    def ci95(self) -> tuple[float, float]:
+        """That interval."""
+        return self.mean - self.half, self.mean + self.half
 
 
-def evaluate(act: Callable[[np.ndarray], np.ndarray], env: HostEnv, episodes: int, seed: int) -> Evaluation:
-    """Play `episodes` episodes of `act(obs[N, O]) -> action[N, A]` in [-1, 1]; episode k begins with the k-th seed.
+def evaluate(
+    act: Callable[[np.ndarray], np.ndarray],
+    env: HostEnv,
+    episodes: int,
+    seed: int,
+    skip: int = 0,
+    pause: Callable[[], None] = lambda: None,
+) -> Evaluation:
+    """Play `episodes` episodes of `act(obs[N, O]) -> action[N, A]` in [-1, 1]; episode k begins with the (skip + k)-th seed.
 
     An environment that has played its share goes on playing, uncounted, until the longest episode is over: counting the
-    first episodes to finish would favour short ones.
+    first episodes to finish would favour short ones. pause: called before each step; what it raises ends the evaluation.
     """
     n = env.n
     ret, length, playing = np.zeros(n), np.zeros(n, np.int64), np.arange(n)
     results: dict[int, tuple[float, int]] = {}
-    obs = env.reset([int(episode_seed(seed, EVALUATE, 0, int(k))) for k in playing])
+    obs = env.reset([int(episode_seed(seed, EVALUATE, 0, skip + int(k))) for k in playing])
     while len(results) < episodes:
         if length.max() >= ENDLESS:
             raise EnvFault(
                 f"environment {env.spec.env}: an episode has not ended after {ENDLESS:,} steps; give it a limit with --episode-steps"
             )
+        pause()
         step = env.step(act(obs))
         ret, length, obs = ret + step.reward, length + 1, step.obs
         over = step.terminated | step.truncated
@@ -66,13 +80,60 @@ def evaluate(act: Callable[[np.ndarray], np.ndarray], env: HostEnv, episodes: in
                     results[int(playing[i])] = (float(ret[i]), int(length[i]))
             playing[over] = playing.max() + 1 + np.arange(over.sum())
             ret[over], length[over] = 0, 0
-            seeds = [int(episode_seed(seed, EVALUATE, 0, int(k))) if o else None for k, o in zip(playing, over, strict=True)]
+            seeds = [int(episode_seed(seed, EVALUATE, 0, skip + int(k))) if o else None for k, o in zip(playing, over, strict=True)]
             obs = np.where(over[:, None], env.reset(seeds), obs)
     returns, lengths = zip(*(results[k] for k in range(episodes)), strict=True)
     return Evaluation(returns, lengths)
 
 
-def evaluate_policy(policy: Policy, env: HostEnv, episodes: int, seed: int) -> Evaluation:
-    """`evaluate` of a shipped policy; InputError where it was made for another environment."""
+def evaluate_policy(
+    policy: Policy,
+    env: HostEnv,
+    episodes: int,
+    seed: int,
+    within: float | None = None,
+    pause: Callable[[], None] = lambda: None,
+) -> Evaluation:
+    """`evaluate` of a shipped policy; InputError where it was made for another environment.
+
+    within: double the episodes until the 95 % interval reaches at most this far from the mean (or there are MOST of them). An
+    interval that was looked at again and again covers a little less than 95 %; doubling keeps the looks few.
+    """
     policy.check(env.spec)
-    return evaluate(policy.act, env, episodes, seed)
+    e = evaluate(policy.act, env, episodes, seed, pause=pause)
+    while within is not None and not e.half <= within and len(e.returns) < MOST:
+        more = evaluate(policy.act, env, min(len(e.returns), MOST - len(e.returns)), seed, len(e.returns), pause)
+        e = Evaluation(e.returns + more.returns, e.lengths + more.lengths)
+    return e
+
+
+def replayable(env: HostEnv, seed: int, steps: int = 20) -> bool:
+    """Whether the environments, begun again with their seeds and given the same actions, come to the same bits.
+
+    An episode of each is played for up to `steps` random actions, then played again after another one. Resetting with a seed is
+    the only way back that Gymnasium environments have: MuJoCo's come back silently wrong from pickle, deepcopy and set_state.
+    """
+    rng, seeds = np.random.default_rng(seed), [int(episode_seed(seed, PREFLIGHT, i, 0)) for i in range(env.n)]
+    actions, obs = [], env.reset(seeds)
+    for _ in range(steps):
+        action = rng.uniform(-1, 1, (env.n, env.spec.action_size)).astype(np.float32)
+        step = env.step(action)
+        if (step.terminated | step.truncated).any():
+            break
+        actions.append(action)
+        obs = step.obs
+    journal = np.array(actions, np.float32).reshape(-1, env.n, env.spec.action_size)
+    env.replay(0, seeds[0] + 1, journal[:1, 0])
+    return env.replay(0, seeds[0], journal[:, 0]).tobytes() == obs[0].tobytes()
+
+
+def collapsed(best: Evaluation, now: Evaluation) -> bool:
+    """Whether `now` is worse than `best` beyond chance: Welch's one-sided t-test at 1 %."""
+    from scipy.special import stdtr
+
+    errors = [np.square(e.std) / len(e.returns) for e in (best, now)]
+    total = sum(errors)
+    if not total > 0:  # no spread, or a single episode
+        return bool(total == 0 and now.mean < best.mean)
+    freedom = total**2 / sum(x**2 / (len(e.returns) - 1) for x, e in zip(errors, (best, now), strict=True))
+    return bool(stdtr(freedom, (now.mean - best.mean) / np.sqrt(total)) < 0.01)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,13 @@ class Categorical:
 
     @property
     def support(self):
-        return jnp.linspace(self.low, self.high, self.atoms)
+        return np.linspace(self.low, self.high, self.atoms, dtype=jnp.result_type(float))
 
     def value(self, out):
-        return jnp.dot(jax.nn.softmax(out), self.support)
+        """The mean of the distribution whose logits are out[*, Z]; NumPy or JAX."""
+        xp = out.__array_namespace__()
+        weight = xp.exp(out - xp.max(out, axis=-1, keepdims=True))
+        return weight @ xp.asarray(self.support, dtype=out.dtype) / xp.sum(weight, axis=-1)
 
     def target(self, out, reward, discount):
         return self.project(jax.nn.softmax(out), reward + discount * self.support)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import jax
@@ -27,8 +28,8 @@ class Plan:
     """Everything static about a run: the agent, n environments in lockstep, the ring's capacity, and when learning starts.
 
     warmup: transitions collected before the first update; uniform: whether the actions until then are uniform over the
-    box (else the untrained policy's, with noise); updates: gradient steps per environment step; priority: how replay
-    prefers surprising transitions (None: it does not).
+    box (else the untrained policy's, with noise); updates: gradient steps per environment step, a fraction where many
+    environments share them; priority: how replay prefers surprising transitions (None: it does not).
     """
 
     agent: Agent
@@ -36,13 +37,14 @@ class Plan:
     capacity: int = 1_000_000
     warmup: int = 1000
     uniform: bool = True
-    updates: int = 1
+    updates: Fraction = Fraction(1)
     priority: Priority | None = None
 
     @property
     def block(self) -> int:
         """Time steps K of an iteration: as few as give the delayed actor a whole number of its steps."""
-        return self.agent.delay // math.gcd(self.agent.delay, self.updates * self.n)
+        need = self.agent.delay * self.updates.denominator
+        return need // math.gcd(need, self.updates.numerator * self.n)
 
     @property
     def rows(self) -> int:
@@ -117,7 +119,7 @@ def learn(plan: Plan, state: State, rows) -> tuple[State, Metrics]:
     """Store rows[K, N, W], then `updates` gradient steps for each on fresh minibatches; metrics are their means."""
     agent, state = plan.agent, remember(plan, state, rows)
     ring, shape = state.replay, (agent.delay, agent.batch)
-    count = plan.updates * plan.rows // agent.delay
+    count = int(plan.updates * plan.rows / agent.delay)
     keys = [jax.random.split(stream(state.key, name, state.iteration), count) for name in ("sample", "smooth")]
 
     def step(carry, keys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from pathlib import Path
@@ -11,12 +12,18 @@ import numpy as np
 
 from swingup.agent import Agent, Metrics
 from swingup.evaluate import Evaluation
-from swingup.loop import Tick
-from swingup.store import append_csv
+from swingup.health import Figures, Health
+from swingup.loop import Loop, Tick
+from swingup.store import append_csv, cut_csv
 from swingup.types import Episode
 
-# Environment steps between two rows of metrics.csv.
-EVERY = 500
+# Environment steps between two rows of metrics.csv, and iterations at least.
+EVERY, ITERATIONS = 500, 50
+
+
+def interval(rows: int) -> int:
+    """Environment steps between two rows of metrics.csv, for iterations of so many."""
+    return max(EVERY, ITERATIONS * rows)
 
 
 class Logs:
@@ -26,11 +33,14 @@ class Logs:
     `Qmax_value` (by episode). A write that fails is reported once; training goes on without the logs.
     """
 
-    def __init__(self, folder: Path, warn: Any):
+    def __init__(self, folder: Path, warn: Any, loop: Loop, since: int | None = None):
         from tensorboardX import SummaryWriter
 
-        self.folder, self.warn, self.broken = folder, warn, False
-        self.board = SummaryWriter(str(folder), write_to_disk=True)
+        self.folder, self.warn, self.broken, self.loop = folder, warn, False, loop
+        self.every = interval(loop.plan.rows)
+        self.health: Health | None = Health(loop.plan)
+        # TensorBoard hides what an earlier process wrote after the checkpoint from which this one goes on.
+        self.board = SummaryWriter(str(folder), write_to_disk=True, purge_step=None if since is None else since + 1)
         self.start = self.since = time.monotonic()
         self.step = self.logged = self.episodes = self.updates = 0
         self.recent: deque[Episode] = deque(maxlen=100)
@@ -39,11 +49,13 @@ class Logs:
     def tick(self, tick: Tick) -> None:
         """Take note of one iteration; writes when an episode ended or an interval is over."""
         self.step = tick.step
+        if self.health is not None:
+            self.health.tick(tick.rows)
         if tick.metrics is not None:
             self.window.append(tick.metrics)
         for episode in tick.episodes:
             self.episode(episode)
-        if tick.step // EVERY > self.logged // EVERY:
+        if tick.step // self.every > self.logged // self.every:
             self.interval()
 
     def episode(self, episode: Episode) -> None:
@@ -76,15 +88,43 @@ class Logs:
             "q_mean": mean.q_mean if mean else "",
             "q_max": mean.q_max if mean else "",
             "steps_per_second": (self.step - self.logged) / max(now - self.since, 1e-9),
+            **self.figures(learning=mean is not None),
         }
         self.window, self.since, self.logged = [], now, self.step
         tags = {
             "return_mean": "rollout/ep_rew_mean", "length_mean": "rollout/ep_len_mean", "critic_loss": "train/critic_loss",
             "actor_loss": "train/actor_loss", "q_mean": "train/q_mean", "q_max": "train/q_max", "steps_per_second": "time/fps",
-            "episodes": "time/episodes",
+            "episodes": "time/episodes", **{name: f"health/{name}" for name in Figures._fields},
         }  # fmt: skip
         self.guard(lambda: append_csv(self.folder / "metrics.csv", [row]))
         self.guard(lambda: [self.board.add_scalar(tag, row[k], self.step) for k, tag in tags.items() if row[k] != ""])
+
+    def figures(self, learning: bool) -> dict[str, Any]:
+        """The health figures of now, blank before learning; says aloud what has been wrong for a while."""
+        blank = dict.fromkeys(Figures._fields, "")
+        if self.health is None or not learning:
+            return blank
+        try:
+            found = self.health.figures(self.loop.learner(), self.step)
+        except Exception as error:  # a network of the user's own that NumPy cannot run must not stop the other logs
+            self.health = None
+            self.warn(f"warning: no health figures ({type(error).__name__}: {error}); training goes on")
+            return blank
+        for text in self.health.diagnoses(found, self.step):
+            self.warn(f"health: {text}")
+            self.note("health", text)
+        return {name: "" if math.isnan(x) else x for name, x in found._asdict().items()}
+
+    def note(self, name: str, text: str) -> None:
+        """Write a remark into remarks.csv and TensorBoard's Text tab."""
+        self.guard(lambda: append_csv(self.folder / "remarks.csv", [{"step": self.step, "name": name, "text": text}]))
+        self.guard(lambda: self.board.add_text(name, text, self.step))
+
+    def rollback(self, step: int, text: str) -> None:
+        """Take note of a return to earlier weights."""
+        self.step = step
+        self.warn(f"guard: {text}")
+        self.note("guard", text)
 
     def evaluation(self, step: int, e: Evaluation) -> None:
         """Take note of a greedy evaluation; the clock of steps per second starts anew after it."""
@@ -94,6 +134,33 @@ class Logs:
         self.guard(lambda: self.board.add_scalar("eval/mean_reward", e.mean, step))
         self.guard(lambda: self.board.add_scalar("eval/mean_ep_length", float(np.mean(e.lengths)), step))
         self.since = time.monotonic()
+
+    def saved(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """What it remembers: arrays, and numbers for JSON."""
+        about = {
+            "logged": self.logged,
+            "episodes": self.episodes,
+            "seconds": time.monotonic() - self.start,
+            "window": [list(m) for m in self.window],
+            "recent": [list(e) for e in self.recent],
+        }
+        return {f"health.{k}": v for k, v in self.health.saved().items()} if self.health else {}, about
+
+    def resume(self, step: int, tensors: dict[str, np.ndarray], about: dict[str, Any]) -> None:
+        """Go on from what was saved at `step`."""
+        self.cut(step, int(about["logged"]))
+        self.step, self.logged, self.episodes = step, int(about["logged"]), int(about["episodes"])
+        self.start = time.monotonic() - float(about["seconds"])
+        self.window = [Metrics(*m) for m in about["window"]]
+        self.recent.extend(Episode(*e) for e in about["recent"])
+        found = {k.removeprefix("health."): v for k, v in tensors.items() if k.startswith("health.")}
+        if self.health and found:
+            self.health.resume(found)
+
+    def cut(self, step: int, logged: int) -> None:
+        """Drop what the CSV files say of a future that did not happen: beyond `step`, and of intervals not over then."""
+        for name in ("episodes", "metrics", "evaluations", "remarks"):
+            self.guard(lambda name=name: cut_csv(self.folder / f"{name}.csv", logged if name == "metrics" else step))
 
     def settings(self, settings: dict[str, Any]) -> None:
         """The resolved settings, as a table in TensorBoard's Text tab."""
@@ -127,8 +194,8 @@ class Logs:
 class Lines:
     """A line for each evaluation and, if asked for, for each episode, with the 2017 tutorial's three figures."""
 
-    def __init__(self, console: Any, every_episode: bool):
-        self.console, self.every_episode, self.episodes = console, every_episode, 0
+    def __init__(self, console: Any, every_episode: bool, episodes: int = 0):
+        self.console, self.every_episode, self.episodes = console, every_episode, episodes
 
     def tick(self, tick: Tick) -> None:
         for e in tick.episodes if self.every_episode else ():
@@ -150,7 +217,7 @@ class Bar:
     make it lie; until there is training to measure it shows a dash. A budget of episodes is counted in episodes.
     """
 
-    def __init__(self, console: Any, steps: int, episodes: int | None = None):
+    def __init__(self, console: Any, steps: int, episodes: int | None = None, done: int = 0):
         from rich.progress import BarColumn, Progress, TextColumn
 
         unit = "steps" if episodes is None else "episodes"
@@ -160,7 +227,7 @@ class Bar:
         self.by_episode, self.total = episodes is not None, episodes or steps
         self.task = self.progress.add_task("", total=self.total)
         self.progress.start()
-        self.episodes, self.next, self.note = 0, 0.0, ""
+        self.episodes, self.next, self.note = done, 0.0, ""
         self.recent: deque[float] = deque(maxlen=10)
         self.speed: deque[tuple[float, int, int]] = deque(maxlen=300)  # time, steps, what the budget counts
 

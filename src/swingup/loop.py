@@ -9,24 +9,36 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from swingup import learn
-from swingup.agent import Metrics
+from swingup.agent import Learner, Metrics
 from swingup.collect import HostCollector
 from swingup.envs.api import HostEnv
 from swingup.errors import Diverged, InputError
-from swingup.learn import Plan
+from swingup.learn import Plan, State
 from swingup.policy import Policy
-from swingup.types import Episode
+from swingup.replay import Replay
+from swingup.types import Episode, Spec
 
 
 class Tick(NamedTuple):
-    """One iteration, seen from outside: environment steps done, episodes it ended, and its metrics once learning has begun."""
+    """One iteration, seen from outside: environment steps done, the rows[K, N, W] of the last of them, episodes they ended,
+    and metrics once learning has begun."""
 
     step: int
+    rows: np.ndarray
     episodes: list[Episode]
     metrics: Metrics | None
+
+
+class Snapshot(NamedTuple):
+    """All that a run is at one moment: arrays by name, the replay ring[C, N, W] and the time steps ever added to it."""
+
+    tensors: dict[str, np.ndarray]
+    ring: np.ndarray
+    head: int
 
 
 class Program:
@@ -39,13 +51,74 @@ class Program:
         return self.ready.result()(*args)
 
 
-class HostLoop:
+class Loop:
+    """What every loop has: a plan, iterations done, and a view of the learner. Leaves add `state`, `tick`, `snapshot`, `resume`, `restore`."""
+
+    state: State
+    spec: Spec
+    settled = True  # whether `state` is that of the last tick
+    tick: Callable[[], Tick]
+    snapshot: Callable[[], Snapshot]
+    resume: Callable[[Snapshot], bool]
+    restore: Callable[[Learner], None]
+
+    def __init__(self, plan: Plan):
+        self.plan, self.iteration = plan, 0
+        self.q_max = np.zeros((plan.n, 2))  # sum and count since each environment's episode began
+
+    @property
+    def steps(self) -> int:
+        """Environment steps done, summed over the environments."""
+        return self.iteration * self.plan.rows
+
+    def checked(self, out: Any, step: int) -> Metrics:
+        """An iteration's metrics, counted; Diverged where a gradient was not finite."""
+        metrics = Metrics(*out.tolist())
+        if not metrics.finite:
+            raise Diverged(
+                f"step {step}: a gradient is not finite (critic loss {metrics.critic_loss:.3g}, Q {metrics.q_mean:.3g}); "
+                "the weights stayed finite, lower --critic-lr or scale the reward down"
+            )
+        self.q_max += (metrics.q_max, 1)
+        return metrics
+
+    def valued(self, episode: Episode) -> Episode:
+        """The episode with its q_max, and the count for the environment's next one begun."""
+        total, count = self.q_max[episode.env]
+        self.q_max[episode.env] = 0
+        return episode._replace(q_max=float(total / count) if count else math.nan)
+
+    def learner(self) -> Learner:
+        """The learner of now, as NumPy copies: the device's own buffers are overwritten by the next tick."""
+        return jax.tree.map(np.array, self.state.learner)
+
+    def policy(self) -> Policy:
+        """The greedy policy of now, as NumPy copies."""
+        params, moments = jax.tree.map(np.array, (self.state.learner.actor, self.state.learner.moments))
+        if not all(np.isfinite(p).all() for p in jax.tree.leaves(params)):
+            raise Diverged(f"step {self.steps}: a weight of the actor is not finite; lower --actor-lr")
+        return Policy(self.plan.agent.actor, params, self.spec, moments)
+
+    def ring(self, saved: Snapshot, cut: Any = None) -> Replay:
+        """The saved replay on the device, an episode's end marked where cut[N]; InputError where its size is another."""
+        if saved.ring.shape != self.state.replay.rows.shape:
+            raise InputError(
+                f"replay: the saved ring is {saved.ring.shape}, this run's {self.state.replay.rows.shape}; resume with its settings"
+            )
+        rows = saved.ring
+        if cut is not None and cut.any() and saved.head:
+            rows = rows.copy()
+            self.plan.agent.layout.unpack(rows[(saved.head - 1) % len(rows)]).last[cut] = 1
+        return Replay(jnp.array(rows), jnp.int32(saved.head))
+
+
+class HostLoop(Loop):
     """Training on environments that run in Python; `tick` advances by one step of each of them."""
 
     def __init__(self, plan: Plan, env: HostEnv, seed: int):
-        self.plan, self.env, self.iteration = plan, env, 0
+        super().__init__(plan)
+        self.env, self.spec = env, env.spec
         self.collector = HostCollector(env, seed)
-        self.q_max = np.zeros((plan.n, 2))  # sum and count since each environment's episode began
         # The first actions of a run are chosen and its warm-up goes on while the large program is compiled.
         begin = jax.jit(partial(learn.begin, plan)).trace(np.uint32(seed), self.collector.obs)
         state, _ = begin.out_info
@@ -63,31 +136,49 @@ class HostLoop:
                 f"memory: replay of {plan.capacity:,} rows takes {need:,.1f} GiB; lower --capacity or --hidden"
             ) from error
 
+    def snapshot(self) -> Snapshot:
+        """All that this run is. The arrays may be views of the device's buffers: use them before the next tick."""
+        host = {f"host.{k}": v for k, v in self.collector.saved().items()}
+        host |= {"host.action": np.asarray(self.action), "host.q_max": self.q_max, "host.iteration": np.array(self.iteration)}
+        ring = self.state.replay
+        return Snapshot(named(bare(self.state)) | host, np.asarray(ring.rows), int(ring.head))
+
+    def resume(self, saved: Snapshot) -> bool:
+        """Become what was saved; returns whether every running episode goes on exactly.
+
+        Where an environment does not come back to the same bits its episode ends there, as if truncated, and a new one begins.
+        Raises InputError where the snapshot is of other networks, sizes or options.
+        """
+        host = {k.removeprefix("host."): v for k, v in saved.tensors.items() if k.startswith("host.")}
+        state = fill(bare(self.state), {k: v for k, v in saved.tensors.items() if k.startswith(".")})
+        lost = self.collector.resume(host)
+        self.state = state._replace(replay=self.ring(saved, lost))
+        self.iteration, self.q_max, self.action = int(host["iteration"]), host["q_max"].copy(), jnp.array(host["action"])
+        if lost.any():
+            self.q_max[lost] = 0
+            choose = self.wander if self.iteration <= self.plan.warmup_iterations else self.act
+            self.state, action = choose(self.state, self.collector.obs, np.float32(lost), np.int32(0))
+            self.action = jnp.where(lost[:, None], action, self.action)
+        return not lost.any()
+
     def tick(self) -> Tick:
         """One iteration: a step of every environment (D of them where the actor is delayed), and the updates they pay for.
 
         Raises EnvFault before a faulty step reaches replay, Diverged before a non-finite gradient reaches the weights.
         """
-        rows, episodes = self.collect()
         learning = self.iteration >= self.plan.warmup_iterations
+        rows, episodes = self.collect(self.act if learning else self.wander)
         self.iteration += 1
-        step, metrics = self.iteration * self.plan.rows, None
+        metrics = None
         if learning:
             self.state, (self.action, out) = self.improve(self.state, rows, self.collector.obs)
-            metrics = Metrics(*np.asarray(out).tolist())
-            if not metrics.finite:
-                raise Diverged(
-                    f"step {step}: a gradient is not finite (critic loss {metrics.critic_loss:.3g}, Q {metrics.q_mean:.3g}); "
-                    "the weights stayed finite, lower --critic-lr or scale the reward down"
-                )
-            self.q_max += (metrics.q_max, 1)
+            metrics = self.checked(np.asarray(out), self.steps)
         else:
             self.state, self.action = self.explore(self.state, rows, self.collector.obs)
-        return Tick(step, [self.valued(e) for e in episodes], metrics)
+        return Tick(self.steps, rows, [self.valued(e) for e in episodes], metrics)
 
-    def collect(self) -> tuple[np.ndarray, list[Episode]]:
+    def collect(self, choose: Callable[..., Any]) -> tuple[np.ndarray, list[Episode]]:
         """The rows[K, N, W] of this iteration and the episodes that it ended; its first actions are there already."""
-        choose = self.wander if self.iteration <= self.plan.warmup_iterations else self.act
         rows, episodes = self.collector.collect(np.asarray(self.action))
         blocks = [rows]
         for k in range(1, self.plan.block):
@@ -98,20 +189,39 @@ class HostLoop:
             episodes += ended
         return np.concatenate(blocks), episodes
 
-    def valued(self, episode: Episode) -> Episode:
-        """The episode with its q_max, and the count for the environment's next one begun."""
-        total, count = self.q_max[episode.env]
-        self.q_max[episode.env] = 0
-        return episode._replace(q_max=float(total / count) if count else math.nan)
+    def restore(self, learner: Learner) -> None:
+        """Go on from an earlier learner; replay, noise and counters stay."""
+        self.state = self.state._replace(learner=jax.tree.map(jnp.array, learner))
 
-    @property
-    def steps(self) -> int:
-        """Environment steps done, summed over the environments."""
-        return self.iteration * self.plan.rows
 
-    def policy(self) -> Policy:
-        """The greedy policy of now, as NumPy copies (the device's own buffers are overwritten by the next tick)."""
-        params, moments = jax.tree.map(np.array, (self.state.learner.actor, self.state.learner.moments))
-        if not all(np.isfinite(p).all() for p in jax.tree.leaves(params)):
-            raise Diverged(f"step {self.steps}: a weight of the actor is not finite; lower --actor-lr")
-        return Policy(self.plan.agent.actor, params, self.env.spec, moments)
+def bare(state: State) -> Any:
+    """A state without its replay, which is saved in its own way."""
+    return state._replace(replay=None)  # type: ignore[arg-type]
+
+
+def named(tree: Any) -> dict[str, np.ndarray]:
+    """The leaves of a state as NumPy arrays by their path, keys as their data."""
+    return {jax.tree_util.keystr(path): np.asarray(data(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def fill(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
+    """A state like `tree` with the values of `named`; InputError where names, shapes or types differ."""
+    leaves, form = jax.tree_util.tree_flatten_with_path(tree)
+    want = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+    odd = sorted(want.keys() ^ arrays.keys())
+    odd += [
+        k for k in want.keys() & arrays.keys() if (data(want[k]).shape, data(want[k]).dtype) != (arrays[k].shape, arrays[k].dtype)
+    ]
+    if odd:
+        raise InputError(f"checkpoint: {odd[0]} does not fit this run's settings; resume with the settings that it was made with")
+    values = [jax.random.wrap_key_data(jnp.array(arrays[k])) if is_key(leaf) else jnp.array(arrays[k]) for k, leaf in want.items()]
+    return jax.tree.unflatten(form, values)
+
+
+def is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def data(leaf: Any) -> Any:
+    """A leaf's numbers: a key's own data, else the leaf."""
+    return jax.random.key_data(leaf) if is_key(leaf) else leaf

@@ -86,7 +86,7 @@ class DDPG:
         if not deterministic:
             spec = self.policy.spec
             unit = spec.from_env(action)
-            action = spec.to_env(np.clip(unit + self.rng.normal(0, self.config.sigma, unit.shape), -1, 1))
+            action = spec.to_env(np.clip(unit + self.rng.normal(0, 1, unit.shape) * self.config.sigma, -1, 1))
         return action, None
 
     def save(self, path: str | Path) -> None:

@@ -1,6 +1,7 @@
 """Exploration noise, in units of the half-range: `init(n, action_size) -> state`, `sample(state, key, first) -> offset, state`.
 
-`first[N]` is 1 for environments whose episode has just begun; that is where a noise with memory starts afresh.
+`first[N]` is 1 for environments whose episode has just begun; that is where a noise with memory starts afresh. The strength
+`sigma` is one number, one per action dimension, or a `Linear` of either over the samples taken.
 """
 
 from __future__ import annotations
@@ -12,37 +13,41 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from swingup.schedule import Strength, at
+
 
 class NoiseState(NamedTuple):
-    """offset[N, A]: the noise last added; episode[N]: the number of each environment's episode; memory: what the noise keeps."""
+    """offset[N, A]: the noise last added; episode[N]: the number of each environment's episode; samples: how many were taken; memory:
+    what the noise keeps."""
 
     offset: jax.Array
     episode: jax.Array
+    samples: jax.Array
     memory: Any
 
 
 def start(n: int, action_size: int, memory: Any = None) -> NoiseState:
     """The state before the first action of n environments."""
     # -1, because `sample` counts an episode when it begins.
-    return NoiseState(jnp.zeros((n, action_size)), jnp.full((n,), -1, jnp.int32), memory)
+    return NoiseState(jnp.zeros((n, action_size)), jnp.full((n,), -1, jnp.int32), jnp.int32(0), memory)
 
 
 def moved(state: NoiseState, first, offset, memory: Any = None):
     """What `sample` returns: the offset, and the state that remembers it."""
-    return offset, NoiseState(offset, state.episode + first.astype(jnp.int32), memory)
+    return offset, NoiseState(offset, state.episode + first.astype(jnp.int32), state.samples + 1, memory)
 
 
 @dataclass(frozen=True)
 class Gaussian:
     """Independent N(0, sigma^2) at every step; TD3's authors found it as good as correlated noise (1802.09477, 6.1)."""
 
-    sigma: float
+    sigma: Strength
 
     def init(self, n: int, action_size: int) -> NoiseState:
         return start(n, action_size)
 
     def sample(self, state: NoiseState, key, first):
-        return moved(state, first, self.sigma * jax.random.normal(key, state.offset.shape, state.offset.dtype))
+        return moved(state, first, at(self.sigma, state.samples) * jax.random.normal(key, state.offset.shape, state.offset.dtype))
 
 
 @dataclass(frozen=True)
@@ -51,20 +56,22 @@ class OrnsteinUhlenbeck:
 
     The step is exact for any dt: x' = e^(-theta dt) x + sigma sqrt((1 - e^(-2 theta dt)) / (2 theta)) N(0, 1).
     The paper's theta 0.15 and sigma 0.2 are per step, that is dt = 1; the stationary sd is sigma / sqrt(2 theta).
+    memory[N, A] is x for sigma = 1, so that a changing sigma scales the whole of it.
     """
 
-    sigma: float
+    sigma: Strength
     theta: float = 0.15
     dt: float = 1.0
 
     def init(self, n: int, action_size: int) -> NoiseState:
-        return start(n, action_size)
+        return start(n, action_size, jnp.zeros((n, action_size)))
 
     def sample(self, state: NoiseState, key, first):
         decay = math.exp(-self.theta * self.dt)
-        spread = self.sigma * math.sqrt((1 - decay**2) / (2 * self.theta))
-        before = state.offset * (1 - first)[:, None]
-        return moved(state, first, decay * before + spread * jax.random.normal(key, before.shape, before.dtype))
+        spread = math.sqrt((1 - decay**2) / (2 * self.theta))
+        before = state.memory * (1 - first)[:, None]
+        memory = decay * before + spread * jax.random.normal(key, before.shape, before.dtype)
+        return moved(state, first, at(self.sigma, state.samples) * memory, memory)
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ class Pink:
     memory[N, A, J] holds them; an episode begins with a draw from their stationary distribution.
     """
 
-    sigma: float
+    sigma: Strength
     octaves: int = 10
 
     def init(self, n: int, action_size: int) -> NoiseState:
@@ -85,7 +92,7 @@ class Pink:
         fresh = jax.random.normal(key, state.memory.shape, state.memory.dtype)
         decay = jnp.exp(-2.0 / 2.0 ** jnp.arange(self.octaves))
         memory = jnp.where(first[:, None, None] > 0, fresh, decay * state.memory + jnp.sqrt(1 - decay**2) * fresh)
-        return moved(state, first, self.sigma / math.sqrt(self.octaves) * jnp.sum(memory, -1), memory)
+        return moved(state, first, at(self.sigma, state.samples) / math.sqrt(self.octaves) * jnp.sum(memory, -1), memory)
 
 
 @dataclass(frozen=True)

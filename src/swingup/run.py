@@ -11,7 +11,9 @@ import numpy as np
 
 from swingup import store
 from swingup.config import Config
+from swingup.envs.api import HostEnv
 from swingup.envs.gym import GymEnv, factory
+from swingup.envs.native import find, in_jax
 from swingup.errors import InputError
 from swingup.evaluate import Evaluation, evaluate_policy
 from swingup.policy import Policy
@@ -19,6 +21,15 @@ from swingup.video import Clip, film, inline, watch
 
 # How many episodes an evaluation plays side by side.
 LOCKSTEP = 10
+
+
+def lockstep(env: Any, n: int, name: str | None = None, limit: int | None = None) -> HostEnv:
+    """n environments for evaluation, side by side; those written in JAX as one program."""
+    if isinstance(env, str) and in_jax(env):
+        from swingup.envs.native import JaxHost
+
+        return JaxHost(find(env), n, name, limit)
+    return GymEnv(factory(env), n, name, limit)
 
 
 class Table(dict[str, np.ndarray]):
@@ -128,13 +139,17 @@ class Run:
             self.best if best else self.policy, factory(self.env, render_mode="human"), episodes, used, self.config.episode_steps
         )
 
-    def evaluate(self, episodes: int = 100, seed: int | None = None, best: bool = False) -> Evaluation:
-        """Play greedy episodes on fresh environments; the run's own seed gives the episodes of its closing line."""
+    def evaluate(self, episodes: int = 100, seed: int | None = None, best: bool = False, within: float | None = None) -> Evaluation:
+        """Play greedy episodes on fresh environments; the run's own seed gives the episodes of its closing line.
+
+        within: add episodes until the 95 % interval reaches at most this far from the mean.
+        """
         if episodes < 1:
             raise InputError(f"evaluate({episodes}): expected one episode or more")
-        env = GymEnv(factory(self.env), min(LOCKSTEP, episodes), limit=self.config.episode_steps)
+        env = lockstep(self.env, min(LOCKSTEP, episodes), None, self.config.episode_steps)
         try:
-            return evaluate_policy(self.best if best else self.policy, env, episodes, self.config.seed if seed is None else seed)
+            used = self.config.seed if seed is None else seed
+            return evaluate_policy(self.best if best else self.policy, env, episodes, used, within)
         finally:
             env.close()
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 
 def prepare(threads: int) -> None:
@@ -38,6 +40,56 @@ def started() -> bool:
     from jax._src import xla_bridge
 
     return xla_bridge.backends_are_initialized()
+
+
+def profile(threads: int) -> dict[str, Any]:
+    """What the bits of a result depend on besides seed and settings: machine, thread count, library versions, XLA's flags."""
+    import platform
+    from importlib import metadata
+
+    import jax
+
+    versions = {}
+    for name in ("jax", "jaxlib", "numpy", "optax", "gymnasium", "mujoco", "box2d"):
+        with suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cpu": cpu(),
+        "device": jax.devices()[0].device_kind,
+        "threads": threads,
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        **versions,
+    }
+
+
+def cpu() -> str:
+    """The processor's name and a digest of its features, which decide what code XLA makes for it."""
+    import hashlib
+
+    try:
+        lines = dict(line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines() if ":" in line)
+    except OSError:
+        return ""
+    found = {k.strip(): v.strip() for k, v in lines.items()}
+    features = " ".join(sorted(found.get("flags", found.get("Features", "")).split()))
+    return f"{found.get('model name', 'unknown')} {hashlib.sha256(features.encode()).hexdigest()[:8]}"
+
+
+def free_memory() -> float:
+    """Bytes that this process may still take: what the machine has free, or its container's limit leaves."""
+    free = float("inf")
+    try:
+        free = (
+            int(next(x for x in Path("/proc/meminfo").read_text().splitlines() if x.startswith("MemAvailable")).split()[1]) * 1024
+        )
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        if limit != "max":
+            free = min(free, int(limit) - int(Path("/sys/fs/cgroup/memory.current").read_text()))
+    except (OSError, StopIteration, ValueError):
+        pass
+    return free
 
 
 def device_line(threads: int) -> str:

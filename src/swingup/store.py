@@ -44,10 +44,12 @@ def write(path: Path, text: str) -> None:
     os.replace(part, path)
 
 
-def write_config(folder: Path, config: Config, command: str) -> None:
-    """The resolved settings and the command that gave them."""
+def write_config(folder: Path, config: Config, command: str, append: bool = False) -> None:
+    """The resolved settings and the command that gave them; `append`: after those that gave the run so far."""
+    path = folder / "command.txt"
+    before = path.read_text() if append and path.exists() else ""
     write(folder / "config.json", json.dumps(dataclasses.asdict(config), indent=2) + "\n")
-    write(folder / "command.txt", command + "\n")
+    write(path, before + command + "\n")
 
 
 def read_config(folder: Path) -> Config:
@@ -125,6 +127,18 @@ def append_csv(path: Path, rows: list[dict[str, Any]]) -> None:
         if new:
             writer.writeheader()
         writer.writerows(rows)
+
+
+def cut_csv(path: Path, step: int) -> None:
+    """Drop the rows beyond `step`, and a last line that was cut off while being written."""
+    if not path.exists():
+        return
+    head, *rows = path.read_text().splitlines(keepends=True) or [""]
+    at = head.rstrip("\r\n").split(",").index("step")
+    whole = [row for row in rows if row.endswith("\n")]
+    kept = [row for row in whole if int(row.split(",")[at]) <= step]
+    if len(kept) < len(rows):
+        write(path, head + "".join(kept))
 
 
 def read_csv(path: Path) -> dict[str, np.ndarray]:

@@ -1,35 +1,35 @@
-"""`train`: from settings to a run's folder. It only sequences; the engine, the logs and the files are elsewhere."""
+"""`train` and `resume`: from settings, or a run's folder, to a trained policy. It only sequences; engine, logs and files are elsewhere."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import math
-import signal
-import sys
-import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gymnasium
 
 from swingup import runtime, store
-from swingup.config import Config, apply, base, check, plan
+from swingup.config import Config, apply, base, check, fit, plan
+from swingup.envs.api import HostEnv
 from swingup.envs.gym import GymEnv, factory
+from swingup.envs.native import find, in_jax
 from swingup.errors import Diverged, EnvFault, InputError
-from swingup.evaluate import Evaluation, evaluate_policy
+from swingup.evaluate import Evaluation
 from swingup.plot import Curve, in_notebook
-from swingup.run import LOCKSTEP, Run, figures
+from swingup.run import LOCKSTEP, Run, figures, lockstep
+from swingup.stop import Interrupted, Stop, interruptible
 from swingup.video import Recorder, cubic, need_display, rendering
 
 if TYPE_CHECKING:
-    from swingup.agent import Agent
-    from swingup.loop import HostLoop
+    from swingup.keeper import Keeper
+    from swingup.loop import Loop
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class Options:
     """Film training episodes 0, 1, 8, 27, ..., 1000, 2000, ... of the first environment into the run's videos/."""
     render: bool = False
     """Show the first environment in a window while it trains."""
+    require_exact: bool = False
+    """When going on with a run: stop with an error where the result could differ by a bit from an uninterrupted one."""
 
 
 def train(
@@ -70,9 +72,32 @@ def train(
     config = check(apply(base(name, preset), {"env": name, **settings}, "train"))
     arguments = ", ".join(f"{k}={v!r}" for k, v in {"preset": preset, **settings}.items())
     options = Options(Path(run_dir) if run_dir else None, quiet, record, render)
-    run = run_training(config, env, options, f"swingup.train({name!r}, {arguments})")
+    return whole(run_training(config, env, options, f"swingup.train({name!r}, {arguments})"))
+
+
+def resume(
+    folder: str | Path, steps: int | None = None, env: Any = None, *, quiet: bool = False, require_exact: bool = False
+) -> Run:
+    """Go on with a run from its newest checkpoint, to `steps` environment steps in all (by default those it was meant for).
+
+    env: the environment, where the run was trained on an object or a function. Raises InputError where the folder, its
+    checkpoints or `steps` cannot be used, and with require_exact where the result could differ from an uninterrupted run.
+    """
+    old, config = settings_of(folder, steps)
+    options = Options(old, quiet, require_exact=require_exact)
+    return whole(run_training(config, env or Run(old).env, options, f"swingup.resume({str(folder)!r}, {steps})", old))
+
+
+def settings_of(folder: str | Path, steps: int | None) -> tuple[Path, Config]:
+    """A run's folder and its settings, with a new length where one is given."""
+    old = store.find_run(folder)
+    config = store.read_config(old)
+    return old, check(dataclasses.replace(config, steps=steps)) if steps is not None else config
+
+
+def whole(run: Run) -> Run:
     if not run.result:
-        raise KeyboardInterrupt(f"training stopped; the policy is in {run.folder}")
+        raise KeyboardInterrupt(f"training stopped; go on with swingup.resume({str(run.folder)!r})")
     return run
 
 
@@ -81,40 +106,130 @@ def describe(make: Any) -> str:
         return env.spec.env
 
 
-def run_training(config: Config, env: Any, options: Options, command: str) -> Run:
-    """One run, from an empty folder to its closing evaluation; `command` is what is written down as having started it."""
+def run_training(config: Config, env: Any, options: Options, command: str, old: Path | None = None) -> Run:
+    """One run, from an empty folder or the newest checkpoint in `old` to its closing evaluation; without a result if it was interrupted.
+
+    command: what is written down as having started it.
+    """
     started = time.monotonic()
     with ExitStack() as stack:
+        stop = stack.enter_context(interruptible())
         # The environments first: an id or a space that cannot work is refused before JAX is imported or a folder made.
-        make = makers(config, env, options)
-        training = stack.enter_context(closing(GymEnv(make, config.envs, config.env, config.episode_steps)))
-        if not isinstance(env, str) and make().unwrapped is training.envs[0].unwrapped:
-            raise InputError(f"environment {config.env}: the function returns the same object each time; let it make a new one")
-        copies = min(LOCKSTEP, max(config.eval_episodes, config.final_episodes))
-        testing = stack.enter_context(closing(GymEnv(factory(env), copies, config.env, config.episode_steps)))
-        folder = store.new_folder(config, options.run_dir)
+        envs = fused(config, options) if in_jax(config.env) else on_host(config, env, options)
+        for each in envs.hosts:
+            stack.callback(each.close)
+        fit(config, envs.testing.spec)
+        enough_memory(config, envs.testing.spec.layout.width)
+        folder = old or store.new_folder(config, options.run_dir)
         runtime.prepare(config.threads)
         from rich.console import Console
 
-        from swingup.loop import HostLoop
-
         # In a notebook stderr has a red ground, and rich would put a page of HTML around every line.
         console = Console(stderr=not in_notebook(), highlight=False, quiet=options.quiet, force_jupyter=False)
-        store.write_config(folder, config, command)
+        store.write_config(folder, config, command, append=old is not None)
         if not isinstance(env, str):
             store.write(folder / "factory.txt", f"made from {env!r}, which only Python can give again: swingup.load(folder, env)\n")
-        if options.record:
-            training.envs[0] = Recorder(training.envs[0], folder / "videos", cubic, console.print)
+        if options.record and isinstance(envs.training, GymEnv):
+            envs.training.envs[0] = Recorder(envs.training.envs[0], folder / "videos", cubic, console.print)
         console.print(f"{config.env} · preset {config.preset} · seed {config.seed} · {runtime.device_line(config.threads)}")
-        engine = plan(config, training.spec)
-        reports = [stack.enter_context(closing(r)) for r in reporters(config, engine.agent, folder, console)]
-        loop = HostLoop(engine, training, config.seed)
-        keeper = Keeper(config, folder, loop, testing, reports)
-        last = finish(config, loop, keeper, stack.enter_context(interruptible()))
-    if last is not None:
-        result = figures(last, folder, time.monotonic() - started, loop.steps)
-        store.write(folder / "result.json", json.dumps(result) + "\n")
+        keeper = begin(config, envs, folder, Around(console, stack, stop, options.require_exact))
+        last = finish(config, keeper, stop)
+        if last is not None:
+            result = figures(last, folder, time.monotonic() - started, keeper.loop.steps)
+            store.write(folder / "result.json", json.dumps(result) + "\n")
     return Run(folder, None if isinstance(env, str) else env)
+
+
+class Envs(NamedTuple):
+    """The environments of a run: those it learns from (a JaxEnv where the loop is fused), and copies for evaluation, and which of
+    them must be closed."""
+
+    training: Any
+    testing: HostEnv
+    hosts: tuple[HostEnv, ...]
+
+
+def on_host(config: Config, env: Any, options: Options) -> Envs:
+    """Gymnasium environments, in this process or in workers."""
+    make = makers(config, env, options)
+    training = GymEnv(make, config.envs, config.env, config.episode_steps)
+    if not isinstance(env, str) and make().unwrapped is training.envs[0].unwrapped:
+        raise InputError(f"environment {config.env}: the function returns the same object each time; let it make a new one")
+    testing = lockstep(env, copies_of(config), config.env, config.episode_steps)
+    return Envs(training, testing, (training, testing))
+
+
+def fused(config: Config, options: Options) -> Envs:
+    """An environment written in JAX, for the fused loop."""
+    if options.record or options.render:
+        flag = "--record" if options.record else "--render"
+        raise InputError(
+            f"{flag}: {config.env} is compiled together with the training and draws nothing; film it afterwards: swingup video RUN"
+        )
+    runtime.prepare(config.threads)
+    testing = lockstep(config.env, copies_of(config), config.env, config.episode_steps)
+    return Envs(find(config.env), testing, (testing,))
+
+
+def copies_of(config: Config) -> int:
+    return min(LOCKSTEP, max(config.eval_episodes, config.final_episodes))
+
+
+class Around(NamedTuple):
+    """What surrounds a run: where it speaks, what closes with it, how it is stopped, whether only an exact way back will do."""
+
+    console: Any
+    stack: ExitStack
+    stop: Stop
+    exactly: bool
+
+
+def begin(config: Config, envs: Envs, folder: Path, around: Around) -> Keeper:
+    """The loop, what looks on and what keeps it: new, or as the newest checkpoint in the folder has them."""
+    from swingup.keeper import Keeper, newest
+    from swingup.log import Logs
+
+    say, stack = around.console.print, around.stack
+    saved = newest(folder, lambda line: say(f"warning: {line}"))
+    since = saved.step if saved else -1 if (folder / "metrics.csv").exists() or (folder / "episodes.csv").exists() else None
+    loop = make_loop(config, envs)
+    logs = stack.enter_context(closing(Logs(folder, say, loop, since)))
+    keeper = stack.enter_context(closing(Keeper(config, folder, loop, envs.testing, logs, around.stop)))
+    if saved is None:
+        logs.cut(-1, -1)
+        logs.settings(dataclasses.asdict(config))
+        logs.graph(loop.plan.agent)
+    else:
+        say(f"resumed at step {saved.step:,}: {keeper.resume(saved, around.exactly)}")
+    for view in views(config, around.console, logs.episodes):
+        keeper.reports.append(stack.enter_context(closing(view)))
+    return keeper
+
+
+def make_loop(config: Config, envs: Envs) -> Loop:
+    """The loop for these environments; a fused one lets us look at every step at which something is logged, evaluated or saved."""
+    engine = plan(config, envs.testing.spec)
+    if not in_jax(config.env):
+        from swingup.loop import HostLoop
+
+        return HostLoop(engine, envs.training, config.seed)
+    from swingup.fused import FusedLoop
+    from swingup.log import interval
+
+    every = (interval(engine.rows), config.eval_every, config.save_every or config.eval_every)
+    by_episode = (engine.rows,) if config.episodes else ()
+    return FusedLoop(engine, envs.training, config.seed, limit=config.episode_steps, every=(*every, *by_episode), end=config.steps)
+
+
+def enough_memory(config: Config, width: int) -> None:
+    """InputError, with the largest capacity that fits, where replay will not fit into memory."""
+    row = 4 * (width + (2 if config.priority is not None else 0))
+    free = runtime.free_memory() * 0.9
+    if config.capacity * row > free:
+        raise InputError(
+            f"--capacity {config.capacity}: replay takes {config.capacity * row / 2**30:,.1f} GiB and {free / 2**30:,.1f} are free; "
+            f"the largest that fits is {int(free // row)}"
+        )
 
 
 def makers(config: Config, env: Any, options: Options) -> Callable[[], gymnasium.Env]:
@@ -131,79 +246,44 @@ def makers(config: Config, env: Any, options: Options) -> Callable[[], gymnasium
     return lambda: next(makes)()
 
 
-def reporters(config: Config, agent: Agent, folder: Path, console: Any) -> list[Any]:
-    """What looks on: each has `tick(tick)`, `evaluation(step, evaluation)` and `close()`."""
-    from swingup.log import Bar, Lines, Logs
+def views(config: Config, console: Any, episodes: int) -> list[Any]:
+    """What a person sees: each has `tick(tick)`, `evaluation(step, evaluation)` and `close()`. episodes: how many there were already."""
+    from swingup.log import Bar, Lines
 
-    logs = Logs(folder, console.print)
-    logs.settings(dataclasses.asdict(config))
-    logs.graph(agent)
     curve: list[Any] = [Curve(config.env)] if in_notebook() and not console.quiet else []
     if config.episode_lines or not (console.is_terminal or curve):
-        return [logs, *curve, Lines(console, config.episode_lines)]
-    return [logs, *(curve or [Bar(console, config.steps, config.episodes)])]
+        return [*curve, Lines(console, config.episode_lines, episodes)]
+    return curve or [Bar(console, config.steps, config.episodes, episodes)]
 
 
-def finish(config: Config, loop: HostLoop, keeper: Keeper, stop: dict[str, bool]) -> Evaluation | None:
-    """Tick until the budget is spent, evaluating on the way; keeps the policy whatever happens. None if interrupted."""
-    step = episodes = 0
-    enough = config.episodes or math.inf
+def finish(config: Config, keeper: Keeper, stop: Stop) -> Evaluation | None:
+    """Tick until the budget is spent, evaluating and saving on the way; keeps the policy whatever happens. None if interrupted."""
+    loop, enough = keeper.loop, config.episodes or math.inf
     try:
-        while step < config.steps and episodes < enough and not stop["asked"]:
-            tick = loop.tick()
+        if keeper.pending and not stop.asked:
+            keeper.evaluate(loop.steps, config.eval_episodes)
+        while loop.steps < config.steps and keeper.logs.episodes < enough and not (stop.asked and loop.settled):
+            before, tick = loop.steps, loop.tick()
             for report in keeper.reports:
                 report.tick(tick)
-            before, step = step, tick.step
-            episodes += len(tick.episodes)
-            due = step // config.eval_every > before // config.eval_every
-            if due and step < config.steps and episodes < enough:
+            step, over = tick.step, tick.step >= config.steps or keeper.logs.episodes >= enough
+            if passed(config.eval_every, before, step) and not over:
                 keeper.evaluate(step, config.eval_episodes)
+            if passed(config.save_every or config.eval_every, before, step) or keeper.improved == step or over:
+                keeper.save()
+        if not stop.asked:
+            return keeper.conclude(loop.steps)
     except (EnvFault, Diverged, KeyboardInterrupt) as error:
-        error.add_note(f"the policy of step {step} is in {keeper.folder}")
+        error.add_note(f"the policy of step {loop.steps} is in {keeper.folder}")
         raise
+    except Interrupted:
+        pass
     finally:
-        keeper.save("last")
-    return None if stop["asked"] else keeper.evaluate(step, config.final_episodes)
+        keeper.save_policy("last")
+    keeper.save()
+    return None
 
 
-class Keeper:
-    """Evaluates the policy now and then, and keeps the best and the last."""
-
-    def __init__(self, config: Config, folder: Path, loop: HostLoop, env: GymEnv, reports: list[Any]):
-        self.config, self.folder, self.loop, self.env, self.reports = config, folder, loop, env, reports
-        self.best = -math.inf
-
-    def evaluate(self, step: int, episodes: int) -> Evaluation:
-        evaluation = evaluate_policy(self.loop.policy(), self.env, episodes, self.config.seed)
-        for report in self.reports:
-            report.evaluation(step, evaluation)
-        self.save("last")
-        if evaluation.mean > self.best:
-            self.best = evaluation.mean
-            self.save("best")
-        return evaluation
-
-    def save(self, name: str) -> None:
-        store.save_policy(self.folder / "policy" / f"{name}.safetensors", self.loop.policy())
-
-
-@contextmanager
-def interruptible():
-    """Ctrl-C (or SIGTERM) asks the loop to stop after its step (so that nothing is half done); a second one stops at once."""
-    stop = {"asked": False}
-
-    def ask(signum, frame):
-        if stop["asked"]:
-            raise KeyboardInterrupt
-        stop["asked"] = True
-        print("swingup: stopping after this step or evaluation; once more stops at once", file=sys.stderr)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def passed(every: int, before: int, step: int) -> bool:
+    """Whether a multiple of `every` lies in (before, step]."""
+    return step // every > before // every

@@ -14,6 +14,7 @@ import gymnasium
 import numpy as np
 
 from swingup.envs.api import Step, check_array, check_finite, check_outcome, fault
+from swingup.envs.native import in_jax
 from swingup.errors import EnvFault, InputError
 from swingup.types import Spec, flatten
 
@@ -106,6 +107,8 @@ def factory(env: Any, **options: Any) -> Callable[[], gymnasium.Env]:
 
     Options (render_mode) go to `gymnasium.make`; a factory of your own is called without any.
     """
+    if isinstance(env, str) and in_jax(env):
+        return wrapped(env, options)
     if isinstance(env, str):
         spec = find(env)
         return lambda: create(spec, env, options)
@@ -120,6 +123,13 @@ def factory(env: Any, **options: Any) -> Callable[[], gymnasium.Env]:
     if callable(env):
         return env
     raise InputError(f"environment {env!r}: expected an id, a Gymnasium environment or a function that makes one")
+
+
+def wrapped(env: str, options: dict[str, Any]) -> Callable[[], gymnasium.Env]:
+    """A function that makes an environment written in JAX, in Gymnasium's clothes."""
+    from swingup.envs.wrapped import Wrapped
+
+    return lambda: Wrapped(env, **options)
 
 
 def find(env: str) -> Any:

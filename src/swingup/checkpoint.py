@@ -1,0 +1,639 @@
+"""A run's checkpoints, which cannot lie: published whole or not at all, checked byte for byte when read. Needs no JAX.
+
+    ckpt/step-0000010000/manifest.json         written last: counters, and the sha256, size, shape and dtype of everything else
+    ckpt/step-0000010000/learner.safetensors   the tensors
+    ckpt/segments/{sha256}.bin                 pieces of the replay ring, immutable, shared by the checkpoints that hold them
+    ckpt/mirror/{sha256}.bin                   the same pieces again: one bad byte in a shared file must not cost every checkpoint
+    ckpt/.step-*.part, .step-*.old             a save that was killed, and what a repeated save of that step is replacing
+
+What is written is plain JSON, safetensors and raw rows; reading executes nothing and follows no link.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import itertools
+import json
+import math
+import os
+import re
+import socket
+import stat
+import weakref
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from swingup.errors import InputError
+from swingup.types import Array
+
+FORMAT = 1
+CHUNK_BYTES = 4 << 20  # of ring in one segment
+MANIFEST_BYTES = 64 << 20  # more than any real one, so that a wrong file is not read into memory
+DTYPES = ("bool", *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)), "float16", "float32", "float64")
+LEARNER, MANIFEST, HOMES = "learner.safetensors", "manifest.json", ("segments", "mirror")
+NAME = re.compile(r"\.?step-([0-9]{10,18})(\.part|\.old)?")
+SHA = re.compile(r"[0-9a-f]{64}")
+
+calls: Any = os  # what a save asks of the disk goes through here, so that a test can make any call of it fail
+
+
+class Unloadable(InputError):
+    """There are checkpoints, and not one of them is whole; the command line exits with 3."""
+
+
+class Damaged(Exception):
+    """One line that names a file and what is wrong with it; `unsure` where the file may be good and we cannot tell."""
+
+    def __init__(self, line: str, unsure: bool = False):
+        super().__init__(line)
+        self.unsure = unsure
+
+
+class Checkpoint(NamedTuple):
+    """What was saved at `step`: tensors by name, the ring[C, N, W] with zeros where nothing was added yet, the time
+    steps ever added to it, and the caller's JSON."""
+
+    step: int
+    tensors: dict[str, np.ndarray]
+    ring: np.ndarray | None
+    head: int
+    about: dict[str, Any]
+    path: Path
+
+
+class Piece(NamedTuple):
+    """A file as a manifest knows it."""
+
+    sha256: str
+    bytes: int
+
+
+class Ring(NamedTuple):
+    """A replay ring[C, N, W] in pieces of `chunk` time steps; the last one ends where the data does."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    chunk: int
+    segments: tuple[Piece, ...]
+
+
+class Manifest(NamedTuple):
+    """manifest.json, checked field by field."""
+
+    step: int
+    head: int
+    best: bool
+    about: dict[str, Any]
+    learner: Piece
+    tensors: dict[str, tuple[tuple[int, ...], str]]
+    ring: Ring | None
+
+
+class Written(NamedTuple):
+    """The ring as the last save left it, and the first and last time step of each piece, which betray a ring refilled since."""
+
+    ring: Ring
+    head: int
+    edges: tuple[bytes, ...]
+
+
+# Names
+
+
+def place(folder: Path, step: int, mark: str = "") -> Path:
+    """Where the checkpoint of a step lies; `.part` and `.old` are the hidden names beside it."""
+    return folder / f"{'.' if mark else ''}step-{step:010d}{mark}"
+
+
+def steps(folder: Path) -> list[int]:
+    """The steps that have a checkpoint, oldest first; only `load` says whether it is whole."""
+    try:
+        names = calls.listdir(folder)
+    except FileNotFoundError:
+        return []
+    found = [m for name in names if (m := NAME.fullmatch(name)) and m[2] != ".part"]
+    return sorted({int(m[1]) for m in found if m[0] == place(Path(), int(m[1]), m[2] or "").name})
+
+
+# Reading
+
+
+def slurp(path: Path, limit: int) -> bytes:
+    """A regular file of at most `limit` bytes; Damaged if it is anything else."""
+    try:
+        # Neither a link out of the folder nor a pipe that never ends: both would open like a file.
+        fd = calls.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            about = calls.fstat(fd)
+            if not stat.S_ISREG(about.st_mode):
+                raise Damaged(f"{path}: not a regular file")
+            if about.st_size > limit:
+                raise Damaged(f"{path}: {about.st_size} bytes where at most {limit} belong")
+            with open(fd, "rb", closefd=False) as file:
+                return file.read(about.st_size)
+        finally:
+            calls.close(fd)
+    except FileNotFoundError as error:
+        raise Damaged(f"{path}: missing") from error
+    except OSError as error:
+        what = "a symbolic link, not a file" if error.errno == errno.ELOOP else f"cannot be read ({error.strerror})"
+        raise Damaged(f"{path}: {what}", unsure=True) from error
+    except MemoryError as error:
+        raise Damaged(f"{path}: does not fit into memory") from error
+
+
+def take(path: Path, piece: Piece) -> bytes:
+    """The bytes of a file that is what the manifest says; Damaged if not."""
+    data = slurp(path, piece.bytes)
+    if len(data) != piece.bytes:
+        raise Damaged(f"{path}: cut short, {len(data)} of {piece.bytes} bytes")
+    if hashlib.sha256(data).hexdigest() != piece.sha256:
+        raise Damaged(f"{path}: its sha256 is not the manifest's, so its content has changed since it was saved")
+    return data
+
+
+def seal(body: dict[str, Any]) -> bytes:
+    """The one way to write a manifest: JSON with sorted keys and the sha256 of all the rest in it."""
+    plain = json.loads(json.dumps(body))  # keys become strings now, or their order would differ when read again
+    digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+    return (json.dumps(plain | {"sha256": digest}, sort_keys=True, indent=1) + "\n").encode()
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of the checkpoint in a folder; Damaged unless every byte is as `seal` wrote it."""
+    file, name = path / MANIFEST, NAME.fullmatch(path.name)
+    if path.is_symlink():
+        raise Damaged(f"{path}: a symbolic link, not a folder")
+    raw = slurp(file, MANIFEST_BYTES)
+    try:
+        body = json.loads(raw)
+        version = body["format"]
+        if type(version) is int and version > FORMAT:
+            raise Damaged(f"{file}: format {version}, and this swingup reads up to {FORMAT}; update swingup", unsure=True)
+        # Bytes, not values: a flipped bit that leaves the value (1e-5, 1E-5) and a name given twice count as damage too.
+        if seal({k: v for k, v in body.items() if k != "sha256"}) != raw:
+            raise Damaged(f"{file}: its own sha256 does not match, so its content has changed since it was saved")
+        manifest = understand(body)
+        if name is None or manifest.step != int(name[1]):
+            raise ValueError(f"it is of step {manifest.step}, its folder is not")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise Damaged(f"{file}: not a manifest of swingup ({type(error).__name__}: {error!s:.100})") from error
+    return manifest
+
+
+def understand(body: dict[str, Any]) -> Manifest:
+    """The fields of a manifest's JSON; KeyError, TypeError or ValueError where one is not what it should be."""
+    if set(body["files"]) != {LEARNER}:
+        raise ValueError(f"its files are not just {LEARNER}")
+    if type(body["about"]) is not dict or type(body["best"]) is not bool or body["format"] != FORMAT:
+        raise TypeError("about, best or format")
+    tensors = {str(name): (shape(t["shape"]), dtype(t["dtype"])) for name, t in body["tensors"].items()}
+    head, ring = count(body["head"]), None
+    if body["ring"] is not None:
+        pieces = tuple(piece(p) for p in body["ring"]["segments"])
+        ring = Ring(shape(body["ring"]["shape"]), dtype(body["ring"]["dtype"]), count(body["ring"]["chunk"]), pieces)
+        if len(ring.shape) != 3 or 0 in ring.shape or ring.chunk == 0:
+            raise ValueError(f"a ring of shape {ring.shape} in pieces of {ring.chunk}")
+        # The number first: a hostile head would make a list of 10^18 spans.
+        if -(-min(head, ring.shape[0]) // ring.chunk) != len(pieces):
+            raise ValueError(f"{len(pieces)} segments do not hold {head} time steps of {ring.chunk} each")
+        row = math.prod(ring.shape[1:]) * np.dtype(ring.dtype).itemsize
+        if any(p.bytes != (b - a) * row for p, (a, b) in zip(pieces, spans(ring, head), strict=True)):
+            raise ValueError("a segment's size does not match the ring's shape")
+    return Manifest(count(body["step"]), head, body["best"], body["about"], piece(body["files"][LEARNER]), tensors, ring)
+
+
+def count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise ValueError(f"{value!r:.40} is not a count")
+    return value
+
+
+def shape(value: Any) -> tuple[int, ...]:
+    if type(value) is not list or len(value) > 32:
+        raise TypeError(f"{value!r:.40} is not a shape")
+    return tuple(count(v) for v in value)
+
+
+def dtype(value: Any) -> str:
+    if value not in DTYPES:
+        raise ValueError(f"{value!r:.40} is not a dtype")
+    return value
+
+
+def piece(value: Any) -> Piece:
+    # A segment's name is made of this alone, so there is no path to escape with.
+    if type(value["sha256"]) is not str or not SHA.fullmatch(value["sha256"]):
+        raise ValueError(f"{value['sha256']!r:.40} is not a sha256")
+    return Piece(value["sha256"], count(value["bytes"]))
+
+
+def spans(ring: Ring, head: int) -> list[tuple[int, int]]:
+    """From which to which time step of the ring each segment goes, over the part that holds data."""
+    held = min(head, ring.shape[0])
+    return [(a, min(a + ring.chunk, held)) for a in range(0, held, ring.chunk)]
+
+
+def read_learner(path: Path, manifest: Manifest) -> dict[str, np.ndarray]:
+    """The tensors, writable, with the names, shapes and dtypes that the manifest gives."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as parse
+
+    data = take(path / LEARNER, manifest.learner)
+    try:
+        tensors = {name: value.copy() for name, value in parse(data).items()}
+    except (SafetensorError, KeyError, ValueError, TypeError, OverflowError, MemoryError) as error:
+        raise Damaged(f"{path / LEARNER}: not safetensors ({type(error).__name__}: {error!s:.100})") from error
+    found = {name: (value.shape, value.dtype.name) for name, value in tensors.items()}
+    wrong = sorted(n for n in found.keys() | manifest.tensors.keys() if found.get(n) != manifest.tensors.get(n))
+    if wrong:
+        raise Damaged(f"{path / LEARNER}: {wrong[0]!r:.60} is not of the shape and dtype that the manifest gives")
+    return tensors
+
+
+def read_ring(folder: Path, ring: Ring, head: int, warn: Callable[[str], None]) -> np.ndarray:
+    """The ring from whichever of its two copies is whole, piece by piece; both are checked, and a bad one is named."""
+    try:
+        rows = np.zeros(ring.shape, ring.dtype)
+    except (MemoryError, ValueError) as error:
+        raise Damaged(f"{folder}: a ring of shape {ring.shape} does not fit into memory") from error
+    bad: list[str] = []
+    for (a, b), wanted in zip(spans(ring, head), ring.segments, strict=True):
+        lines = []
+        for home in HOMES:
+            try:
+                data = take(folder / home / f"{wanted.sha256}.bin", wanted)
+                rows[a:b] = np.frombuffer(data, ring.dtype).reshape(rows[a:b].shape)
+            except Damaged as error:
+                lines.append(str(error))
+        if len(lines) == len(HOMES):
+            raise Damaged(f"{lines[0]}; and so is its copy in {HOMES[1]}")
+        bad += lines
+    if bad:
+        more = f" (and {len(bad) - 1} more like it)" if len(bad) > 1 else ""
+        warn(f"{bad[0]}{more}; its copy is whole and was used, the next save repairs it")
+    return rows
+
+
+def read(path: Path, warn: Callable[[str], None]) -> Checkpoint:
+    """One checkpoint, every byte checked; Damaged if anything differs from what was saved."""
+    manifest = read_manifest(path)
+    tensors = read_learner(path, manifest)
+    ring = read_ring(path.parent, manifest.ring, manifest.head, warn) if manifest.ring else None
+    return Checkpoint(manifest.step, tensors, ring, manifest.head, manifest.about, path)
+
+
+def load(folder: Path, step: int | None = None, warn: Callable[[str], None] = print) -> Checkpoint:
+    """The newest checkpoint that is whole, or that of one step; nothing is changed and no lock is needed.
+
+    `warn` gets a line for each one that is not whole. Unloadable if none is, InputError if there is none at all.
+    """
+    folder = Path(folder)
+    tried: set[int] = set()
+    lines: list[str] = []
+    # Looked up anew each time: a run that goes on writing may have removed the one we meant to read, and published another.
+    while left := {s for s in look(folder) if step in (None, s)} - tried:
+        newest = max(left)
+        tried.add(newest)
+        paths = [place(folder, newest), place(folder, newest, ".old")]
+        before = [stamp(path) for path in paths]
+        found, said = attempt(paths)
+        after = [stamp(path) for path in paths]
+        if after == before:
+            lines += said
+            for line in said:
+                warn(line)
+        elif found is None and any(after):
+            tried.discard(newest)  # it was replaced under our eyes; what we missed is not damage
+        if found:
+            return found
+    if lines and step is not None:
+        raise Unloadable(f"{folder}: the checkpoint of step {step} is not whole ({lines[0]}); choose another of {look(folder)}")
+    if lines:
+        raise Unloadable(f"{folder}: no checkpoint is whole ({lines[0]}); start the run anew, or restore the folder from a backup")
+    if there := look(folder):
+        raise InputError(f"{folder}: no checkpoint of step {step}; there is {', '.join(map(str, there))}")
+    raise InputError(f"{folder}: no checkpoint yet; is it the ckpt folder of a run that has saved one?")
+
+
+def attempt(paths: list[Path]) -> tuple[Checkpoint | None, list[str]]:
+    """The first of these that is whole, and a line for everything bad that was seen on the way."""
+    lines: list[str] = []
+    for path in paths:
+        try:
+            return read(path, lines.append), lines
+        except Damaged as error:
+            if os.path.lexists(path):
+                lines.append(f"{error}; this checkpoint is not used")
+    return None, lines
+
+
+def stamp(path: Path) -> tuple[int, int] | None:
+    """What changes when a folder is replaced by another of its name."""
+    try:
+        about = os.lstat(path)
+    except OSError:
+        return None
+    return about.st_ino, about.st_mtime_ns
+
+
+def look(folder: Path) -> list[int]:
+    try:
+        return steps(folder)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror}); choose the ckpt folder of a run") from error
+
+
+# Writing
+
+
+def write(path: Path, data: Any) -> None:
+    """Write a new file and flush it to the disk; OSError, with the path in it, if it is not all there."""
+    try:
+        fd = calls.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            left = memoryview(data).cast("B")
+            size = len(left)
+            while left:  # a full disk may take a part first and refuse the rest only then
+                done = calls.write(fd, left)
+                if done <= 0:
+                    raise OSError(errno.EIO, "nothing was written")
+                left = left[done:]
+            calls.fsync(fd)
+            if calls.fstat(fd).st_size != size:
+                raise OSError(errno.EIO, "short write")
+        finally:
+            calls.close(fd)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+def sync(folder: Path) -> None:
+    """Make the names in a folder durable: until then a power cut may undo what was renamed."""
+    fd = calls.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        calls.fsync(fd)
+    finally:
+        calls.close(fd)
+
+
+def remove(path: Path) -> None:
+    """Delete a folder and all in it, or whatever else has its name; links are deleted, not followed."""
+    if not stat.S_ISDIR(calls.lstat(path).st_mode):
+        calls.unlink(path)
+        return
+    for name in calls.listdir(path):
+        remove(path / name)
+    calls.rmdir(path)
+
+
+def plain(name: str, value: Any) -> np.ndarray:
+    """A tensor as safetensors can take it: dense, row by row, little-endian; it would write anything else wrongly."""
+    array = np.asarray(value, order="C")
+    if array.dtype.name not in DTYPES or name == "__metadata__":
+        raise InputError(f"tensor {name!r}: {array.dtype.name} under that name cannot be saved; use one of {', '.join(DTYPES)}")
+    return array.astype(array.dtype.newbyteorder("<"), copy=False)
+
+
+def pieces(ring: Array) -> Ring:
+    """How a ring is cut: whole time steps, about CHUNK_BYTES of them in a segment."""
+    kind = np.dtype(ring.dtype)
+    if len(ring.shape) != 3 or 0 in ring.shape or kind.name not in DTYPES or kind.newbyteorder("<") != kind:
+        raise InputError(f"ring: {kind} of shape {tuple(ring.shape)}; it must be rows[C, N, W] of numbers, and no axis of it empty")
+    row = math.prod(ring.shape[1:]) * kind.itemsize
+    return Ring(tuple(map(int, ring.shape)), kind.name, max(1, CHUNK_BYTES // row), ())
+
+
+def touched(a: int, b: int, length: int, old: int, new: int) -> bool:
+    """Whether adding from head `old` to `new` wrote into [a, b) of a ring of that length."""
+    start, fresh = old % length, new - old
+    if not 0 <= fresh < length:
+        return True
+    return fresh > 0 and (a < start + fresh - length or (a < start + fresh and start < b))
+
+
+class Checkpoints:
+    """The one writer of a run's checkpoints; it holds the folder's lock until `close`, or until the process ends."""
+
+    def __init__(self, folder: Path, keep: int = 3, every: int | None = None):
+        """Keep the last `keep`, the best, and the multiples of `every`; InputError if someone else writes there."""
+        if keep < 1 or (every is not None and every < 1):
+            raise InputError(f"checkpoints: keep={keep}, every={every}; both must be at least 1")
+        self.folder, self.keep, self.every = Path(folder), keep, every
+        self._written: Written | None = None
+        self._lock: int | None = lock(self.folder)
+        _open.add(self)
+
+    def save(
+        self,
+        step: int,
+        tensors: Mapping[str, Array],
+        ring: Array | None,
+        head: int,
+        about: dict[str, Any],
+        best: bool = False,
+    ) -> Path:
+        """Publish a checkpoint, durable on return; it writes only what the ring gained since the save before.
+
+        `ring` is sliced, never copied whole; the first save of a process reads all of it. `best` marks the best so far.
+        OSError if the disk refuses: what was there before is still there, and loadable.
+        """
+        if self._lock is None:
+            raise InputError(f"{self.folder}: closed, or opened by the process that started this one; nothing was saved")
+        step, head = int(step), int(head)
+        if not 0 <= step < 10**18 or not 0 <= head < 2**63:
+            raise InputError(f"checkpoint: step {step}, head {head}; both must be counts")
+        arrays = {name: plain(name, value) for name, value in tensors.items()}
+        cut = pieces(ring) if ring is not None else None
+        try:
+            if len(seal({"about": about})) > MANIFEST_BYTES // 2:
+                raise ValueError("more than 32 MiB; what is that large belongs into tensors")
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InputError(f"checkpoint: about cannot be saved ({error}); give numbers, texts, lists and dictionaries") from error
+        with suppress(OSError):  # what a killed save left; if it cannot go now, the next save tries again
+            self._sweep()
+        try:
+            written = self._store(ring, cut, head) if cut else None
+            self._publish(step, head, arrays, written.ring if written else None, {"about": about, "best": best})
+        except BaseException:
+            with suppress(OSError):
+                self._sweep()
+                self._collect()
+            raise
+        self._written = written
+        for tidy in (lambda: self._retain(step), self._collect):
+            with suppress(OSError):  # the new one is durable: what cannot be removed now goes after the next save
+                tidy()
+        return place(self.folder, step)
+
+    def close(self) -> None:
+        """Give the lock back; a second call does nothing."""
+        if self._lock is not None:
+            os.close(self._lock)
+        self._lock = None
+
+    def _store(self, ring: Array, cut: Ring, head: int) -> Written:
+        """Make sure that every piece of the ring is on disk, twice."""
+        for home in HOMES:
+            with suppress(FileExistsError):
+                calls.mkdir(self.folder / home)
+        before = self._written if self._written and self._written.ring[:3] == cut[:3] else None
+        old = spans(cut, before.head) if before else []
+        found, edges = [], []
+        for i, (a, b) in enumerate(spans(cut, head)):
+            known, edge = None, np.asarray(ring[a]).tobytes() + np.asarray(ring[b - 1]).tobytes()
+            # The head says where rows were added; the edges also give away a ring emptied and filled past its old head.
+            if before and old[i : i + 1] == [(a, b)] and before.edges[i] == edge:
+                known = None if touched(a, b, cut.shape[0], before.head, head) else before.ring.segments[i]
+            found.append(known if known and self._holds(known) else self._keep(np.asarray(ring[a:b])))
+            edges.append(edge)
+        for home in HOMES:  # also where nothing was written: a killed save may have left its names unflushed
+            sync(self.folder / home)
+        return Written(cut._replace(segments=tuple(found)), head, tuple(edges))
+
+    def _holds(self, piece: Piece) -> bool:
+        """Whether both copies of a piece that this process wrote or read are still there, by their sizes."""
+        try:
+            there = [calls.lstat(self.folder / home / f"{piece.sha256}.bin") for home in HOMES]
+        except OSError:
+            return False
+        return all(stat.S_ISREG(t.st_mode) and t.st_size == piece.bytes for t in there)
+
+    def _keep(self, rows: np.ndarray) -> Piece:
+        """Write a piece where it is not yet; a file of its name is read whole before it is relied on, and replaced if bad."""
+        data = np.ascontiguousarray(rows).data.cast("B")
+        wanted = Piece(hashlib.sha256(data).hexdigest(), len(data))
+        for home in HOMES:
+            path = self.folder / home / f"{wanted.sha256}.bin"
+            part = path.with_name(f".{wanted.sha256}.part")
+            try:
+                take(path, wanted)
+            except Damaged:
+                write(part, data)
+                calls.rename(part, path)
+        return wanted
+
+    def _publish(self, step: int, head: int, arrays: dict[str, np.ndarray], ring: Ring | None, more: dict[str, Any]) -> None:
+        """Write the step's folder under a hidden name, flush it, and give it its name: the only moment at which it appears."""
+        from safetensors.numpy import save as pack
+
+        part, final, old = (place(self.folder, step, mark) for mark in (".part", "", ".old"))
+        with suppress(Damaged):  # a step saved again, because the run was stopped there, stays the best if it was
+            more["best"] = more["best"] or read_manifest(final).best
+        learner = pack(arrays)
+        digest = hashlib.sha256(learner).hexdigest()
+        body = more | {
+            "format": FORMAT,
+            "step": step,
+            "head": head,
+            "files": {LEARNER: {"sha256": digest, "bytes": len(learner)}},
+            "tensors": {name: {"shape": value.shape, "dtype": value.dtype.name} for name, value in arrays.items()},
+            "ring": ring._asdict() | {"segments": [p._asdict() for p in ring.segments]} if ring else None,
+        }
+        calls.mkdir(part)
+        write(part / LEARNER, learner)
+        write(part / MANIFEST, seal(body))
+        sync(part)
+        if os.path.lexists(final):
+            # A folder cannot replace another in one call. Between these two, `load` finds the old one by its hidden name.
+            calls.rename(final, old)
+        calls.rename(part, final)
+        sync(self.folder)
+
+    def _sweep(self) -> None:
+        """Remove what killed saves left, and finish or undo a replacement that one of them had begun."""
+        for name in calls.listdir(self.folder):
+            match = NAME.fullmatch(name)
+            if match and match[2] == ".old" and not os.path.lexists(place(self.folder, int(match[1]))):
+                calls.rename(self.folder / name, place(self.folder, int(match[1])))
+            elif match and match[2]:
+                sync(self.folder)
+                remove(self.folder / name)
+        for home in HOMES:
+            with suppress(FileNotFoundError):
+                for name in calls.listdir(self.folder / home):
+                    if name.startswith(".") and name.endswith(".part"):
+                        calls.unlink(self.folder / home / name)
+
+    def _manifests(self) -> tuple[dict[int, Manifest], bool]:
+        """Every readable manifest by its step, and whether those that are not readable are surely worthless."""
+        whole: dict[int, Manifest] = {}
+        sure = True
+        for step, mark in itertools.product(steps(self.folder), ("", ".old")):
+            path = place(self.folder, step, mark)
+            try:
+                if os.path.lexists(path):
+                    whole.setdefault(step, read_manifest(path))
+            except Damaged as error:
+                sure = sure and not error.unsure
+        return whole, sure
+
+    def _retain(self, step: int) -> None:
+        """Remove checkpoints that no rule keeps. Later ones, of a run that went back to `step`, stay until it passes them."""
+        whole, _ = self._manifests()
+        last = [s for s in whole if s <= step][-self.keep :]
+        best = max((s for s, manifest in whole.items() if manifest.best), default=None)
+        if not last or last[-1] != step:
+            return  # what was just written cannot be read: not the moment to delete anything
+        gone = [s for s in steps(self.folder) if s < last[0] and s != best and not (self.every and s % self.every == 0)]
+        for old in gone:  # hidden first: half of a checkpoint never carries its name
+            calls.rename(place(self.folder, old), place(self.folder, old, ".part"))
+        self._sweep()
+
+    def _collect(self) -> None:
+        """Remove segments that no checkpoint refers to, unless one cannot be read now and may need them."""
+        whole, sure = self._manifests()
+        if not sure:
+            return
+        needed = {f"{p.sha256}.bin" for m in whole.values() if m.ring for p in m.ring.segments}
+        for home in HOMES:
+            with suppress(FileNotFoundError):
+                for name in calls.listdir(self.folder / home):
+                    if name.endswith(".bin") and SHA.fullmatch(name[:-4]) and name not in needed:
+                        calls.unlink(self.folder / home / name)
+
+
+# One writer
+
+
+def lock(folder: Path) -> int:
+    """Take the folder's lock, making the folder if need be; InputError, naming who has it, if it is taken."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):
+            sync(folder.parent)
+        fd = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose a folder that you may write to") from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"pid {os.getpid()} on {socket.gethostname()}".encode(), 0)
+    except BlockingIOError as error:
+        owner = re.fullmatch(r"pid [0-9]+ on [\w.-]*", os.pread(fd, 200, 0).decode(errors="replace"))
+        os.close(fd)
+        who = owner[0] if owner else "another process"
+        raise InputError(f"{folder}: {who} is writing there; wait for it, stop it, or use another run folder") from error
+    except OSError as error:
+        os.close(fd)
+        raise InputError(f"{folder}: cannot be locked ({error.strerror}); choose a folder on a local disk") from error
+    return fd
+
+
+_open: weakref.WeakSet[Checkpoints] = weakref.WeakSet()
+
+
+def _forget() -> None:
+    # A forked child shares the lock and may outlive the trainer. Closing, unlike unlocking, gives up only its own share.
+    for checkpoints in list(_open):
+        checkpoints.close()
+
+
+os.register_at_fork(after_in_child=_forget)

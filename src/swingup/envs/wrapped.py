@@ -1,0 +1,51 @@
+"""An environment written in JAX as a Gymnasium environment: for videos, windows, evaluation and other people's tools."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from swingup.envs.native import find
+
+
+class Wrapped(gymnasium.Env):
+    """The environment of a name such as `native/Pendulum-v1`; render_mode: None or rgb_array. Truncates at its own limit."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012 (Gymnasium's own form)
+
+    def __init__(self, name: str, render_mode: str | None = None):
+        self.name, self.env, self.render_mode = name, find(name), render_mode
+        spec = self.env.spec
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, spec.obs_shape, np.float32)
+        low, high = (np.array(b, spec.action_dtype).reshape(spec.action_shape) for b in (spec.low, spec.high))
+        self.action_space = gymnasium.spaces.Box(low, high, dtype=low.dtype)
+        self.spec = gymnasium.envs.registration.EnvSpec(name, max_episode_steps=self.env.limit)
+
+    @cached_property
+    def programs(self) -> Any:
+        import jax
+
+        return jax.jit(lambda seed: self.env.reset(jax.random.key(seed))), jax.jit(self.env.step)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        used = seed if seed is not None else int(self.np_random.integers(2**31))
+        self.state, obs = self.programs[0](np.uint32(used))
+        self.length = 0
+        return self.seen(obs), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        unit = self.env.spec.from_env(np.asarray(action))
+        self.state, outcome = self.programs[1](self.state, unit)
+        self.length += 1
+        truncated = self.env.limit is not None and self.length >= self.env.limit
+        return self.seen(outcome.obs), float(outcome.reward), bool(outcome.terminated), truncated, {}
+
+    def seen(self, obs: Any) -> np.ndarray:
+        return np.array(obs, np.float32).reshape(self.observation_space.shape)
+
+    def render(self) -> Any:
+        return self.env.frame(self.state) if self.render_mode == "rgb_array" else None

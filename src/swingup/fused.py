@@ -1,0 +1,212 @@
+"""The fused loop: environments in JAX and learning in one compiled program, run in chunks; from outside it is the host loop."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from swingup import learn
+from swingup.agent import Learner, Metrics
+from swingup.collect import TRAIN, episode_seed
+from swingup.envs.native import programs, sealed
+from swingup.errors import EnvFault
+from swingup.learn import Plan
+from swingup.loop import Loop, Program, Snapshot, Tick, bare, fill, named
+from swingup.types import Episode, Transition
+
+# Iterations of a chunk, and numbers that it may bring to the host: a second or two of work.
+LONGEST, CHUNK = 512, 1 << 21
+# What the host counts.
+HOST = ("q_max", "ret", "lasted", "number")
+
+
+class Task(NamedTuple):
+    """Everything static: the plan, the environment and its time limit."""
+
+    plan: Plan
+    env: Any
+    limit: int | None
+
+
+class Carry(NamedTuple):
+    """What the compiled loop keeps: the engine's state, N environments with obs[N, O] and the next action[N, A], and per
+    environment the number of episodes begun and the length of the running one."""
+
+    state: learn.State
+    envs: Any
+    obs: jax.Array
+    action: jax.Array
+    begun: jax.Array
+    length: jax.Array
+
+
+class Seen(NamedTuple):
+    """What a chunk shows of C iterations: rows[C, K, N, W], metrics[C, M]."""
+
+    rows: jax.Array
+    metrics: jax.Array
+
+
+def start(task: Task, seed: Any) -> Carry:
+    """The beginning of a run."""
+    plan, (begin, _) = task.plan, programs(task.env)
+    none = jnp.zeros(plan.n, jnp.int32)
+    envs, obs = begin(episode_seed(seed, TRAIN, jnp.arange(plan.n), none))
+    state, action = learn.begin(plan, seed, obs)
+    return Carry(state, envs, obs, action, none + 1, none)
+
+
+def advance(task: Task, seed: Any, carry: Carry) -> tuple[Carry, Any]:
+    """One time step of every environment, and its rows[N, W]."""
+    plan, (begin, step) = task.plan, programs(task.env)
+    envs, (obs, reward, terminated) = step(carry.envs, carry.action)
+    length = carry.length + 1
+    last = terminated if task.limit is None else terminated | (length >= task.limit)
+    discount, flag = 1 - terminated.astype(obs.dtype), last.astype(obs.dtype)
+    rows = plan.agent.layout.pack(Transition(carry.obs, carry.action, reward, discount, obs, flag))
+    fresh = begin(episode_seed(seed, TRAIN, jnp.arange(plan.n), carry.begun))
+    choose = jax.vmap(lambda over, new, old: jax.tree.map(lambda a, b: jnp.where(over, a, b), new, old))
+    envs, obs = choose(last, fresh, (envs, obs))
+    return carry._replace(envs=envs, obs=obs, begun=carry.begun + last, length=jnp.where(last, 0, length)), rows
+
+
+def chosen(task: Task, learning: bool, k: int) -> Any:
+    """What gives the noise's state and the actions of time step k > 0; sealed, as it is a program of its own in the host loop."""
+    act = learn.act if learning else learn.wander
+
+    def run(state: learn.State, last: Any, obs: Any) -> tuple[Any, Any]:
+        moved, action = act(task.plan, state, obs, last, k)
+        return moved.noise, action
+
+    return sealed(run)
+
+
+def iteration(task: Task, learning: bool, seed: Any, carry: Carry) -> tuple[Carry, Seen]:
+    """K time steps, then learning and the next actions: what `HostLoop.tick` does, in one program."""
+    plan = task.plan
+    blocks: list[Any] = []
+    for k in range(plan.block):
+        if k:
+            noise, action = chosen(task, learning, k)(
+                bare(carry.state)._replace(tree=None), plan.agent.layout.unpack(blocks[-1]).last, carry.obs
+            )
+            carry = carry._replace(state=carry.state._replace(noise=noise), action=action)
+        carry, rows = advance(task, seed, carry)
+        blocks.append(rows)
+    rows = jnp.stack(blocks)
+    if learning:
+        state, (action, metrics) = learn.improve(plan, carry.state, rows, carry.obs)
+    else:
+        (state, action), metrics = learn.explore(plan, carry.state, rows, carry.obs), jnp.zeros(len(Metrics._fields))
+    return carry._replace(state=state, action=action), Seen(rows, metrics)
+
+
+def chunk(task: Task, learning: bool, length: int, carry: Carry, seed: Any, count: Any) -> tuple[Carry, Seen]:
+    """`count` iterations (at most `length`); one program for every count."""
+    one = partial(iteration, task, learning, seed)
+    seen = jax.tree.map(lambda s: jnp.zeros((length, *s.shape), s.dtype), jax.eval_shape(one, carry)[1])
+
+    def body(i: Any, both: tuple[Carry, Seen]) -> tuple[Carry, Seen]:
+        carry, new = one(both[0])
+        return carry, jax.tree.map(lambda every, x: jax.lax.dynamic_update_index_in_dim(every, x, i, 0), both[1], new)
+
+    return jax.lax.fori_loop(0, count, body, (carry, seen))
+
+
+class FusedLoop(Loop):
+    """Training on environments that are written in JAX, in chunks that end wherever someone may want to look.
+
+    limit: steps after which an episode is truncated, where the environment's own is not smaller; every: step counts at whose
+    multiples a chunk ends (evaluations, checkpoints, rows of the logs); end: the last step.
+    """
+
+    def __init__(self, plan: Plan, env: Any, seed: int, *, limit: int | None = None, every: tuple[int, ...] = (), end: int = 2**31):
+        super().__init__(plan)
+        self.seed, self.spec, self.every, self.end = np.uint32(seed), env.spec, every, end
+        task = Task(plan, env, min((x for x in (env.limit, limit) if x is not None), default=None))
+        self.length = max(1, min(LONGEST, CHUNK // (plan.rows * plan.agent.layout.width)))
+        begin = jax.jit(partial(start, task)).trace(self.seed)
+        compiler = ThreadPoolExecutor(1, "compile")
+        self.run = {
+            k: Program(compiler, partial(chunk, task, k, self.length), begin.out_info, self.seed, np.int32(0))
+            for k in (True, False)
+        }
+        compiler.shutdown(wait=False)
+        self.carry = begin.lower().compile()(self.seed)
+        self.ticks: deque[Tick] = deque()
+        self.done = 0  # iterations of the device; `iteration` counts those handed out
+        # Return, length and number of each environment's running episode.
+        self.ret, self.lasted, self.number = np.zeros(plan.n), np.zeros(plan.n, np.int64), np.zeros(plan.n, np.int64)
+
+    @property
+    def state(self) -> learn.State:  # type: ignore[override]
+        return self.carry.state
+
+    @property
+    def settled(self) -> bool:  # type: ignore[override]
+        return not self.ticks
+
+    def tick(self) -> Tick:
+        """The next iteration; where the chunk is used up, another one is run first. Raises as HostLoop's does."""
+        if not self.ticks:
+            self.ahead()
+        self.iteration += 1
+        return self.ticks.popleft()
+
+    def ahead(self) -> None:
+        """Run a chunk: up to the warm-up's end, the run's end, or the next step at which someone may look."""
+        each, warm = self.plan.rows, self.plan.warmup_iterations
+        learning, step = self.done >= warm, self.done * each
+        ends = [every - step % every for every in self.every] + [self.end - step] * (self.end > step)
+        count = min(self.length, *(-(-x // each) for x in ends), *([] if learning else [warm - self.done]))
+        self.carry, seen = self.run[learning](self.carry, self.seed, np.int32(count))
+        rows, metrics = np.asarray(seen.rows), np.asarray(seen.metrics)
+        for c in range(count):
+            self.done += 1
+            self.ticks.append(self.told(rows[c], metrics[c] if learning else None))
+
+    def told(self, rows: np.ndarray, out: np.ndarray | None) -> Tick:
+        """An iteration of the device as the host loop would have told it."""
+        step, t = self.done * self.plan.rows, self.plan.agent.layout.unpack(rows)
+        metrics = self.checked(out, step) if out is not None else None
+        if not np.isfinite(rows).all():
+            k, i, w = np.argwhere(~np.isfinite(rows))[0]
+            what = f"column {w} of its transition is {rows[k, i, w]}"
+            raise EnvFault(f"environment {self.spec.env} [{i}], before step {step}: {what}; mend the environment")
+        episodes = []
+        for k in range(self.plan.block):
+            self.ret += t.reward[k]
+            self.lasted += 1
+            for i in np.flatnonzero(t.last[k]):
+                seed = int(episode_seed(int(self.seed), TRAIN, int(i), int(self.number[i])))
+                how = (float(self.ret[i]), int(self.lasted[i]), not t.discount[k, i])
+                episodes.append(self.valued(Episode(int(i), int(self.number[i]), seed, *how)))
+                self.number[i] += 1
+                self.ret[i] = self.lasted[i] = 0
+        return Tick(step, rows.copy(), episodes, metrics)
+
+    def restore(self, learner: Learner) -> None:
+        """Go on from an earlier learner; replay, noise and counters stay."""
+        self.carry = self.carry._replace(state=self.state._replace(learner=jax.tree.map(jnp.array, learner)))
+
+    def snapshot(self) -> Snapshot:
+        """All that this run is; only where a chunk ended."""
+        if not self.settled:
+            raise RuntimeError("fused loop: a snapshot in the middle of a chunk; `every` must name the steps at which one is made")
+        host = {f"host.{k}": getattr(self, k) for k in HOST} | {"host.iteration": np.array(self.iteration)}
+        ring = self.state.replay
+        return Snapshot(named(self.carry._replace(state=bare(self.state))) | host, np.asarray(ring.rows), int(ring.head))
+
+    def resume(self, saved: Snapshot) -> bool:
+        """Become what was saved; the environments are part of it, so it is always exact."""
+        carry = fill(self.carry._replace(state=bare(self.state)), {k: v for k, v in saved.tensors.items() if k.startswith(".")})
+        self.carry = carry._replace(state=carry.state._replace(replay=self.ring(saved)))
+        self.iteration = self.done = int(saved.tensors["host.iteration"])
+        self.q_max, self.ret, self.lasted, self.number = (saved.tensors[f"host.{k}"].copy() for k in HOST)
+        return True

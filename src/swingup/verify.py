@@ -1,0 +1,50 @@
+"""`swingup verify`: does a run, begun again at a checkpoint, come to the same bits at the next one?"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from swingup import checkpoint, runtime, store
+from swingup.envs.native import in_jax
+from swingup.errors import InputError
+from swingup.run import Run
+
+
+def verify(folder: Path) -> str:
+    """Repeat the stretch before the newest checkpoint and compare all that it holds; one line if every bit is the same.
+
+    Raises InputError where there is nothing to compare, or where something differs, naming it.
+    """
+    run = Run(store.find_run(folder))
+    config = run.config
+    if config.guard_collapse:
+        raise InputError(f"{folder}: a run with --guard-collapse changes its weights at evaluations, which are not repeated here")
+    steps = checkpoint.steps(run.folder / "ckpt") if (run.folder / "ckpt").is_dir() else []
+    if not steps:
+        raise InputError(f"{folder}: no checkpoint yet; train longer than --save-every or --eval-every")
+    goal = checkpoint.load(run.folder / "ckpt", steps[-1])
+    start = checkpoint.load(run.folder / "ckpt", steps[-2]) if len(steps) > 1 else None
+    runtime.prepare(config.threads)
+    from swingup.loop import Snapshot
+    from swingup.training import Options, fused, make_loop, on_host
+
+    with ExitStack() as stack:
+        envs = fused(config, Options()) if in_jax(config.env) else on_host(config, run.env, Options())
+        for env in envs.hosts:
+            stack.callback(env.close)
+        loop = make_loop(config, envs)
+        if start is not None and start.ring is not None:
+            loop.resume(Snapshot(start.tensors, start.ring, start.head))
+        while loop.steps < goal.step:
+            loop.tick()
+        now = loop.snapshot()
+        odd = [k for k, v in now.tensors.items() if k not in goal.tensors or v.tobytes() != goal.tensors[k].tobytes()]
+        if goal.ring is None or now.ring.tobytes() != goal.ring.tobytes():
+            odd.append("replay")
+    since = start.step if start is not None else 0
+    if odd:
+        raise InputError(
+            f"{folder}: repeated from step {since:,}, {odd[0]} differs at step {goal.step:,} ({len(odd)} differ in all)"
+        )
+    return f"{folder}: steps {since:,} to {goal.step:,} repeated; all {len(now.tensors)} arrays and the replay are the same to the last bit"

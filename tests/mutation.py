@@ -1,0 +1,335 @@
+"""Forty mistakes that one could make in the algorithm, and whether the fast suite notices: `python tests/mutation.py [name ...]`.
+
+Each is one replaced text in a copy of the package. The tests nearest to it run first, the rest of the suite only if those
+pass. Exit 0 if 90 % are caught.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+ENOUGH = 0.9
+LIMIT = 1800  # seconds for one run of pytest; a mistake that makes a test hang is noticed too
+# What a mistake has to survive, the quickest first.
+SUITE = [f"test_{name}.py" for name in ("nets", "replay", "agent", "envs", "loop", "probes", "options")]
+
+
+class Mutant(NamedTuple):
+    """A mistake: the `old` text, which must occur once in `file`, becomes `new`; tests: those that should notice, tried first."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+REFERENCE = ("test_agent.py::test_a_thousand_updates_equal_the_reference",)
+N_STEP = ("test_replay.py::test_gamma_enters_once", "test_options.py::test_n_step_returns_equal_a_loop")
+WINDOWS = ("test_options.py::test_windows_never_cross_the_head_or_mix_environments",)
+RING = ("test_replay.py::test_the_ring_holds_what_a_list_would",)
+PROJECTION = ("test_options.py::test_the_projection_shares_a_value_between_its_neighbours",)
+NORMALIZED = ("test_options.py::test_normalisation_makes_learning_blind_to_units",)
+KEYS = ("test_options.py::test_no_two_draws_share_a_key",)
+RANKED = ("test_options.py::test_priorities_follow_the_losses_and_what_is_new_gets_the_largest",)
+STORED = ("test_loop.py::test_rows_hold_the_true_successor_and_the_right_discount",)
+
+MUTANTS = [
+    # The update.
+    Mutant("the actor descends", "agent", "return -jnp.mean(jax.vmap(value)", "return jnp.mean(jax.vmap(value)", REFERENCE),
+    Mutant(
+        "targets have a gradient",
+        "agent",
+        "jax.lax.stop_gradient(target)",
+        "target",
+        ("test_agent.py::test_targets_get_no_gradient_and_the_actor_gets_one",),
+    ),
+    Mutant(
+        "targets by the online critic",
+        "agent",
+        "ensemble(agent, learner.target_critic, batch.next_obs, action)",
+        "ensemble(agent, learner.critic, batch.next_obs, action)",
+        REFERENCE,
+    ),
+    Mutant(
+        "the actor has the critic's rate",
+        "agent",
+        "adam = optimizer(agent.actor_lr, None, agent.grad_clip)",
+        "adam = optimizer(agent.critic_lr, None, agent.grad_clip)",
+        REFERENCE,
+    ),
+    Mutant(
+        "tau is the share that stays",
+        "tree",
+        "a + rate * (v - a)",
+        "v + rate * (a - v)",
+        ("test_agent.py::test_targets_begin_as_copies_and_follow_by_tau",),
+    ),
+    # What the descendants add.
+    Mutant(
+        "the largest critic counts",
+        "agent",
+        "jnp.argmin(q, 0)",
+        "jnp.argmax(q, 0)",
+        ("test_options.py::test_the_least_of_the_critics_targets_counts",),
+    ),
+    Mutant(
+        "all critics begin alike",
+        "agent",
+        "jax.random.split(critic_key, agent.critics)",
+        "jnp.stack([critic_key] * agent.critics)",
+        ("test_options.py::test_critics_begin_apart_and_the_actor_follows_the_first",),
+    ),
+    Mutant(
+        "the actor moves at every critic step",
+        "agent",
+        "        steps.append(step)\n    learner, (policy_loss, actor_ok) = actor_step(agent, learner, batch)\n",
+        "        steps.append(step)\n        learner, (policy_loss, actor_ok) = actor_step(agent, learner, batch)\n",
+        ("test_options.py::test_a_delayed_actor_moves_once_for_d_critic_steps",),
+    ),
+    Mutant(
+        "smoothing is not cut",
+        "agent",
+        "jnp.clip(offset, -self.clip, self.clip)",
+        "offset",
+        ("test_options.py::test_smoothing_moves_the_targets_action_by_at_most_its_clip",),
+    ),
+    Mutant(
+        "critic steps share their smoothing",
+        "agent",
+        "jax.random.fold_in(key, d)",
+        "key",
+        ("test_options.py::test_each_critic_step_has_smoothing_of_its_own",),
+    ),
+    Mutant(
+        "weights grow instead of decaying",
+        "agent",
+        "optax.add_decayed_weights(decay)",
+        "optax.add_decayed_weights(-decay)",
+        ("test_options.py::test_weight_decay_clipping_and_schedules_do_what_they_say",),
+    ),
+    Mutant("the actor sees raw observations", "agent", "learner.actor, see(learner, obs))", "learner.actor, obs)", NORMALIZED),
+    # The engine's step.
+    Mutant(
+        "next_obs is not normalised",
+        "learn",
+        "next_obs=algorithm.see(learner, batches.next_obs)",
+        "next_obs=batches.next_obs",
+        NORMALIZED,
+    ),
+    Mutant(
+        "the warm-up is one too long",
+        "learn",
+        "max(-(-self.warmup // self.rows), 1) - 1",
+        "max(-(-self.warmup // self.rows), 1)",
+        ("test_loop.py::test_the_first_update_follows_the_warmup_th_transition",),
+    ),
+    Mutant(
+        "unfinished windows have a priority",
+        "learn",
+        "(time + wait < k) & (head + time >= 0)",
+        "head + time >= 0",
+        ("test_options.py::test_only_whole_windows_have_a_priority[3]",),
+    ),
+    Mutant(
+        "priorities stay as they began",
+        "learn",
+        "plan.priority.rank(surprise.reshape(-1))",
+        "jnp.repeat(tree.largest, place.size)",
+        RANKED,
+    ),
+    Mutant("sampling and smoothing share keys", "learn", '("sample", "smooth")', '("sample", "sample")', KEYS),
+    Mutant("a block's actions share a key", "learn", '"act", state.iteration * plan.block + k)', '"act", state.iteration)', KEYS),
+    Mutant(
+        "streams overlap", "tree", "jax.random.fold_in(key, STREAMS[name]), iteration)", "key, STREAMS[name] + iteration)", KEYS
+    ),
+    Mutant(
+        "noise is not told of an episode's end",
+        "learn",
+        "act(plan, state, obs, plan.agent.layout.unpack(rows[-1]).last)\n    return state, (action",
+        "act(plan, state, obs, jnp.zeros(plan.n))\n    return state, (action",
+        ("test_options.py::test_noise_hears_of_the_episodes_that_ended",),
+    ),
+    # Replay.
+    Mutant(
+        "a full ring keeps overwriting its end", "replay", "at = (replay.head % c,", "at = (jnp.minimum(replay.head, c - k),", RING
+    ),
+    Mutant("windows cross the head", "replay", "jnp.maximum(held - n_step + 1, 1)", "held", WINDOWS),
+    Mutant("a full ring begins at place 0", "replay", "(pick + (replay.head - held) % c * n) % (c * n)", "pick", WINDOWS),
+    Mutant(
+        "gamma is multiplied in twice", "replay", "gamma * powers[m] * end.discount", "gamma**2 * powers[m] * end.discount", N_STEP
+    ),
+    Mutant("the last step is not discounted", "replay", "gamma * powers[m] * end.discount", "powers[m] * end.discount", N_STEP),
+    Mutant("rewards are summed past a time limit", "replay", "1 - steps.last[..., :-1]", "steps.discount[..., :-1]", N_STEP),
+    Mutant(
+        "the scale of rewards is put on the discount",
+        "replay",
+        "* end.discount,",
+        "* end.discount * (reward_scale or 1),",
+        N_STEP,
+    ),
+    # Heads, noise, priorities, moments, networks.
+    Mutant(
+        "the projection's neighbours are swapped",
+        "heads",
+        "jnp.clip(1 - distance / gap, 0, 1)",
+        "jnp.where(distance < gap, distance / gap, 0)",
+        PROJECTION,
+    ),
+    Mutant(
+        "Ornstein-Uhlenbeck ignores dt",
+        "noise",
+        "math.exp(-self.theta * self.dt)",
+        "math.exp(-self.theta)",
+        ("test_options.py::test_ou_noise_of_a_short_step",),
+    ),
+    Mutant(
+        "drifting noise goes on in the next episode",
+        "noise",
+        "(1 - first)[:, None]",
+        "jnp.ones_like(first)[:, None]",
+        ("test_loop.py::test_noise_restarts_with_the_episode",),
+    ),
+    Mutant(
+        "pink noise begins at zero",
+        "noise",
+        "first[:, None, None] > 0, fresh,",
+        "first[:, None, None] > 0, 0 * fresh,",
+        ("test_options.py::test_pink_noise_begins_afresh_with_its_full_spread",),
+    ),
+    Mutant(
+        "importance weights are inverted",
+        "priority",
+        "** -self.beta",
+        "** self.beta",
+        ("test_options.py::test_importance_weights_undo_the_preference",),
+    ),
+    Mutant("the largest priority is forgotten", "priority", "jnp.maximum(tree.largest, jnp.max(priority))", "tree.largest", RANKED),
+    Mutant(
+        "variance forgets the means' distance",
+        "moments",
+        " + xp.square(delta) * moments.total * n / count",
+        "",
+        ("test_options.py::test_moments_are_those_of_all_observations_and_normalise",),
+    ),
+    Mutant(
+        "fan-in without the action",
+        "nets",
+        "weight, inputs + joins)",
+        "weight, inputs)",
+        ("test_nets.py::test_the_papers_initial_weights",),
+    ),
+    # The boundary to the environments.
+    Mutant(
+        "the action's bounds are swapped",
+        "types",
+        "low * ((1 - action) / 2) + high * ((1 + action) / 2)",
+        "high * ((1 - action) / 2) + low * ((1 + action) / 2)",
+        ("test_envs.py::test_the_action_map_stays_in_the_box_and_inverts",),
+    ),
+    Mutant("values go through terminal states", "collect", "~step.terminated, last", "1, last", STORED),
+    Mutant("values stop at a time limit", "collect", "~step.terminated, last", "~last, last", STORED),
+    Mutant(
+        "next_obs is the next episode's first",
+        "collect",
+        "self.obs = np.where(last[:, None], self.begin(last), step.obs)",
+        "self.obs = row.next_obs[:] = np.where(last[:, None], self.begin(last), step.obs)",
+        STORED,
+    ),
+    Mutant(
+        "one episode's end changes the neighbours' observations",
+        "collect",
+        "self.obs = np.where(last[:, None], self.begin(last), step.obs)",
+        "self.obs = self.begin(last)",
+        ("test_envs.py::test_an_episodes_end_leaves_the_neighbour_alone",),
+    ),
+]
+
+
+def path(copy: Path, mutant: Mutant) -> Path:
+    return copy / "src" / "swingup" / f"{mutant.file}.py"
+
+
+def stale(copy: Path) -> list[str]:
+    """What is wrong with the list itself: a mutant must name exactly one place of today's code."""
+    counts = [(m, path(copy, m).read_text().count(m.old)) for m in MUTANTS]
+    return [f"{m.name}: {m.file}.py has its text {n} times" for m, n in counts if n != 1]
+
+
+def environment(copy: Path) -> dict[str, str]:
+    # A mutated file may have the size and second of the sound one, so no bytecode is kept.
+    return os.environ | {"PYTHONPATH": str(copy / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def wins(copy: Path) -> bool:
+    """Whether the copy is imported, rather than what is installed."""
+    command = [sys.executable, "-c", "import swingup; print(swingup.__file__)"]
+    found = subprocess.run(command, cwd=copy, env=environment(copy), capture_output=True, text=True, check=True).stdout.strip()
+    return Path(found).resolve().is_relative_to(copy.resolve())
+
+
+def failed(copy: Path, tests) -> str:
+    """The first of tests that fails, or nothing; an error where pytest could not run them."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    try:
+        done = subprocess.run(command, cwd=copy / "tests", env=environment(copy), capture_output=True, text=True, timeout=LIMIT)
+    except subprocess.TimeoutExpired:
+        return f"no end after {LIMIT} s"
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"pytest could not run {' '.join(tests)}:\n{done.stdout[-3000:]}{done.stderr[-1000:]}")
+    name = re.search(r"^FAILED \S+?::([^\s\[]+)", done.stdout, re.M)
+    return (name[1] if name else "an error") if done.returncode else ""
+
+
+def caught(copy: Path, mutant: Mutant) -> str:
+    """The test that notices the mutant, or nothing. The copy is whole again afterwards."""
+    file = path(copy, mutant)
+    sound = file.read_text()
+    file.write_text(sound.replace(mutant.old, mutant.new))
+    try:
+        return failed(copy, mutant.tests) or failed(copy, SUITE)
+    finally:
+        file.write_text(sound)
+
+
+def survey(copy: Path, mutants: list[Mutant]) -> float:
+    """Try each, print the table; the share caught."""
+    began, count = time.monotonic(), 0
+    for mutant in mutants:
+        by = caught(copy, mutant)
+        count += bool(by)
+        print(f"{'caught' if by else 'SURVIVED':9}{mutant.file:9}{mutant.name:56}{by}", flush=True)
+    share = count / len(mutants)
+    print(f"{count} of {len(mutants)} caught, {share:.1%}, in {time.monotonic() - began:.0f} s")
+    return share
+
+
+def main(names: list[str]) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for part in ("src", "tests"):
+            shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        mutants = [m for m in MUTANTS if not names or m.name in names]
+        problems = stale(copy) + [f"there is no mutant {n!r}" for n in names if n not in {m.name for m in MUTANTS}]
+        if problems or not wins(copy):
+            print("\n".join(problems) or "the installed package hides the copy")
+            return 2
+        # Tests that fail without a mistake would catch anything.
+        if broken := failed(copy, sorted({t for m in mutants for t in m.tests})):
+            print(f"without a mistake: {broken} fails")
+            return 2
+        return 0 if survey(copy, mutants) >= ENOUGH else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,113 @@
+"""The fused loop is the host loop: the same bytes, whatever the length of its chunks, resumed or not."""
+
+import jax
+import numpy as np
+import pytest
+
+import swingup
+from swingup import checkpoint, fused
+from swingup.cli import run as cli
+from swingup.config import apply, base, check, plan
+from swingup.envs.api import Outcome
+from swingup.envs.native import JaxHost, find
+from swingup.errors import EnvFault
+from swingup.fused import FusedLoop
+from swingup.loop import HostLoop, Snapshot
+
+ENV = find("native/Pendulum-v1")
+SMALL = {"hidden": (16, 16), "batch": 16, "warmup": 60, "capacity": 400, "env": "native/Pendulum-v1"}
+OPTIONS = {
+    "plain": {},
+    "ou": {"envs": 3, "noise": "ou", "n_step": 3, "normalize": True},
+    "td3": {"critics": 2, "delay": 2, "smoothing": 0.2, "priority": 0.6, "noise": "pink"},
+    "shared": {"envs": 16, "updates": 0.125},
+}
+
+
+def engine(name):
+    return plan(check(apply(base("Pendulum-v1"), SMALL | OPTIONS[name], "test")), ENV.spec)
+
+
+def learnt(loop):
+    return [np.asarray(x).tobytes() for x in jax.tree.leaves((loop.state.learner, loop.state.replay))]
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_fused_run_is_the_host_driven_one_byte_by_byte(name):
+    p = engine(name)
+    host, device = HostLoop(p, JaxHost(ENV, p.n), 0), FusedLoop(p, ENV, 0, every=(97 * p.n,))
+    for _ in range(420):  # past two episodes' ends
+        a, b = host.tick(), device.tick()
+        assert (a.step, a.metrics) == (b.step, b.metrics)
+        np.testing.assert_array_equal(a.rows, b.rows)
+        np.testing.assert_equal([e._asdict() for e in a.episodes], [e._asdict() for e in b.episodes])
+    while not device.settled:
+        host.tick(), device.tick()
+    assert learnt(host) == learnt(device)
+    assert host.steps == device.steps
+
+
+@pytest.mark.parametrize("name", ["ou", "td3"])
+def test_neither_chunks_nor_a_resume_change_a_bit(name, monkeypatch):
+    p = engine(name)
+    whole = FusedLoop(p, ENV, 0, end=400 * p.rows)
+    for _ in range(400):
+        whole.tick()
+    monkeypatch.setattr(fused, "LONGEST", 7)
+    short = FusedLoop(p, ENV, 0, every=(130 * p.rows,), end=400 * p.rows)
+    while short.steps < 130 * p.rows:
+        short.tick()
+    s = short.snapshot()
+    saved = Snapshot({k: np.array(v) for k, v in s.tensors.items()}, np.array(s.ring), s.head)
+    again = FusedLoop(p, ENV, 0, end=400 * p.rows)
+    assert again.resume(saved)
+    while again.steps < 400 * p.rows:
+        again.tick()
+    assert learnt(again) == learnt(whole)
+    assert {k: v.tobytes() for k, v in again.snapshot().tensors.items()} == {
+        k: v.tobytes() for k, v in whole.snapshot().tensors.items()
+    }
+
+
+def test_a_snapshot_in_the_middle_of_a_chunk_is_an_error():
+    loop = FusedLoop(engine("plain"), ENV, 0)
+    loop.tick()
+    with pytest.raises(RuntimeError, match="in the middle of a chunk"):
+        loop.snapshot()
+
+
+def test_an_environment_that_leaves_the_numbers_is_named():
+    class Broken:
+        spec, limit = ENV.spec, None
+        reset = staticmethod(ENV.reset)
+
+        @staticmethod
+        def step(state, action):
+            state, outcome = ENV.step(state, action)
+            return state, Outcome(outcome.obs, jax.numpy.log(-outcome.reward - 5), outcome.terminated)
+
+    loop = FusedLoop(engine("plain"), Broken(), 0)
+    message = r"environment native/Pendulum-v1 \[0\], before step \d+: column 4 of its transition is nan"
+    with pytest.raises(EnvFault, match=message):
+        loop.ahead()
+
+
+def test_the_command_trains_films_resumes_and_verifies_a_native_environment(tmp_path, capsys):
+    settings = "steps=600 warmup=100 hidden=16 batch=16 eval-every=250 eval-episodes=2 final-episodes=3"
+    flags = [f"--{setting}" for setting in settings.split()] + ["--quiet"]
+    folder = tmp_path / "run"
+    assert cli(["train", "native/Pendulum-v1", *flags, "--run-dir", str(folder)]) == 0
+    run = swingup.load(folder)
+    assert run.config.preset == "pendulum"
+    assert list(run.metrics["step"]) == [500, 600]
+    assert list(run.episodes["step"]) == [200, 400, 600]
+    assert run.evaluate(3).mean == run.result["mean"]
+    assert cli(["verify", str(folder)]) == 0
+    assert cli(["video", str(folder)]) == 0
+    assert cli(["resume", str(folder), "--steps", "800", "--require-exact", "--quiet"]) == 0
+    assert checkpoint.steps(folder / "ckpt")[-1] == 800
+    capsys.readouterr()
+    assert cli(["train", "native/Pendulum-v1", *flags, "--record", "--run-dir", str(tmp_path / "no")]) == 2
+    assert "film it afterwards: swingup video RUN" in capsys.readouterr().err
+    assert cli(["train", "native/Pendlum-v1", *flags, "--run-dir", str(tmp_path / "no")]) == 2
+    assert "did you mean native/Pendulum-v1" in capsys.readouterr().err
