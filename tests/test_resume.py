@@ -289,3 +289,10 @@ def test_signals_are_restored():
             signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before
     assert jax.default_backend()
+
+
+def test_workers_change_nothing(tmp_path):
+    flags = [*FLAGS, "--envs", "2", "--run-dir"]
+    assert cli(["train", "Pendulum-v1", *flags, str(tmp_path / "here")]) == 0
+    assert cli(["train", "Pendulum-v1", *flags, str(tmp_path / "there"), "--workers", "2"]) == 0
+    assert final(tmp_path / "here") == final(tmp_path / "there")

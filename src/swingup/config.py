@@ -56,6 +56,9 @@ class Config:
     envs: int = 1
     """Environments stepped in lockstep; every environment step is followed by `updates` gradient steps, whatever this is."""
 
+    workers: int | None = None
+    """Processes that step the environments; a hanging, raising or killed one is restarted and its episode played again."""
+
     hidden: tuple[int, ...] = (256, 256)
     """Widths of the hidden layers of actor and critic."""
 
@@ -191,6 +194,7 @@ RANGES: dict[str, tuple[float, float, bool]] = {
     "episodes": (1, 2**31 - 1, True),
     "episode_steps": (1, 2**31 - 1, True),
     "envs": (1, 4096, True),
+    "workers": (1, 1024, True),
     "action_layer": (1, 64, True),
     "actor_lr": (0, 1, False),
     "critic_lr": (0, 1, False),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -151,10 +152,27 @@ class Envs(NamedTuple):
 
 def on_host(config: Config, env: Any, options: Options) -> Envs:
     """Gymnasium environments, in this process or in workers."""
+    if config.workers is not None:
+        return in_workers(config, env, options)
     make = makers(config, env, options)
     training = GymEnv(make, config.envs, config.env, config.episode_steps)
     if not isinstance(env, str) and make().unwrapped is training.envs[0].unwrapped:
         raise InputError(f"environment {config.env}: the function returns the same object each time; let it make a new one")
+    testing = lockstep(env, copies_of(config), config.env, config.episode_steps)
+    return Envs(training, testing, (training, testing))
+
+
+def in_workers(config: Config, env: Any, options: Options) -> Envs:
+    """Gymnasium environments in processes of their own."""
+    if options.record or options.render:
+        raise InputError(
+            "--workers: environments in other processes are not drawn; leave --workers out, or film afterwards: swingup video RUN"
+        )
+    from swingup.envs.workers import WorkerEnv
+
+    say = (lambda line: None) if options.quiet else (lambda line: print(f"swingup: {line}", file=sys.stderr))
+    workers = min(config.workers or 1, config.envs)
+    training = WorkerEnv(factory(env), config.envs, workers, config.env, config.episode_steps, report=say)
     testing = lockstep(env, copies_of(config), config.env, config.episode_steps)
     return Envs(training, testing, (training, testing))
 
