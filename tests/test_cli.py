@@ -202,9 +202,9 @@ def test_a_fault_in_the_middle_keeps_the_policy_and_exits_1(tmp_path, capsys, mo
         "class Faulty(PendulumEnv):\n"
         "    count = 0\n"
         "    def step(self, action):\n"
-        "        Faulty.count += 1\n"
+        "        self.count += 1\n"
         "        obs, *rest = super().step(action)\n"
-        "        return (obs * np.nan if Faulty.count == 50 else obs), *rest\n"
+        "        return (obs * np.nan if self.count == 50 else obs), *rest\n"
         "gymnasium.register('Faulty-v0', 'faulty_env:Faulty', max_episode_steps=200, disable_env_checker=True)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)

@@ -297,6 +297,8 @@ def test_a_compiled_loop_computes_the_same_episode_seeds():
     device = jax.jit(lambda s, i, k: episode_seed(s, 0, i, k))(jnp.uint32(3), jnp.asarray(env), jnp.asarray(episode))
     np.testing.assert_array_equal(host, device)
     assert len(np.unique(host)) == host.size
+    numpys = [[np.random.SeedSequence((3, 0, i, k)).generate_state(1)[0] >> 1 for k in range(7)] for i in range(5)]
+    np.testing.assert_array_equal(host, numpys)
 
 
 def test_replaying_an_episode_comes_to_the_same_state():
