@@ -2,8 +2,8 @@
 
 A worker is a fresh interpreter (a fork of a parent in which JAX has threads may deadlock) that runs `serve`: it holds a
 contiguous share of the environments as one GymEnv, which checks every value before it leaves the process. Both sides talk
-over one socket in fixed-size records, a request to reset or step one environment and its answer (shared memory is 4 %
-faster for 8 HalfCheetahs on 2 workers, an answer for each environment apart 20 % slower). The parent keeps what brings each
+over one socket in fixed-size records, a request to reset or step one environment and its answer (for 8 HalfCheetahs on 2
+workers shared memory is within 6 %, a message for each environment a quarter slower). The parent keeps what brings each
 environment back: its episode's seed and the actions since. So a worker that dies, hangs or raises is started again, its
 episodes are played up to where they were, and the run goes on with the same bits. Needs a POSIX system.
 """
