@@ -99,15 +99,13 @@ SETS = (
 
 
 def run(job: tuple[Set, int, Path]) -> None:
-    """Train one seed of a set, unless that is done already."""
+    """Train one seed of a set to its end, unless that is done already; a run that was interrupted goes on."""
     chosen, seed, runs = job
     folder = runs / chosen.name / str(seed)
     if (folder / "result.json").exists():
         return
-    if folder.exists():
-        raise SystemExit(f"{folder}: a run that did not end; remove it to run it anew")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", *chosen.command(seed), "--run-dir", str(folder), "--quiet"]
+    command = [sys.executable, "-m", *chosen.command(seed), "--run-dir", str(folder), "--resume", "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True)
     print((done.stdout or done.stderr).strip().splitlines()[-1], flush=True)
 
@@ -210,8 +208,7 @@ def section(chosen: Set) -> list[str]:
 
 def render() -> None:
     """Write docs/results/README.md and the curves from the CSV files beside it."""
-    head = (RESULTS / "head.md").read_text() if (RESULTS / "head.md").exists() else "# Learning results\n"
-    lines = [head.rstrip(), ""]
+    lines = ["# Learning results", "", "Greedy evaluation; written by `python benchmarks/learning.py`.", ""]
     for chosen in SETS:
         lines += section(chosen)
     (RESULTS / "README.md").write_text("\n".join(lines).rstrip() + "\n")
@@ -232,6 +229,7 @@ def main() -> None:
         jobs = [(s, seed, args.runs) for s in chosen for seed in range(s.seeds) if args.seed is None or seed in args.seed]
         with ThreadPoolExecutor(args.jobs) as pool:
             list(pool.map(run, jobs))
+    RESULTS.mkdir(exist_ok=True)
     for s in chosen:
         gather(s, args.runs)
     render()

@@ -139,7 +139,9 @@ STOPS = {
     "evaluation": "keeper.evaluate_policy",
     "save": "keeper.Keeper.save",
     "policy": "store.save_policy",
+    "closing": "keeper.evaluate_policy",
 }
+WHEN = {"collect": 250, "update": 250, "closing": 3}  # at which call; else the first
 
 
 @pytest.mark.parametrize("phase", STOPS)
@@ -151,7 +153,7 @@ from swingup import cli, keeper, loop, store
 plain, calls = {owner}.{name}, []
 def signalled(*args, **options):
     calls.append(0)
-    if len(calls) == {1 if phase in ("compile", "evaluation", "save", "policy") else 250}:
+    if len(calls) == {WHEN.get(phase, 1)}:
         os.kill(os.getpid(), signal.SIGTERM)
     return plain(*args, **options)
 {owner}.{name} = signalled
@@ -202,7 +204,9 @@ def test_another_machine_is_named_field_by_field(whole, tmp_path, capsys, monkey
     shutil.copytree(whole, folder)
     profile = runtime.profile(2)
     monkeypatch.setattr(runtime, "profile", lambda threads: profile | {"cpu": "another one"})
+    before = (folder / "config.json").read_text(), (folder / "result.json").read_text()
     assert cli(["resume", str(folder), "--steps", "1000", "--require-exact", "--quiet"]) == 2
+    assert before == ((folder / "config.json").read_text(), (folder / "result.json").read_text())
     assert "is another one" in capsys.readouterr().err
     assert cli(["resume", str(folder), "--steps", "1000"]) == 0
     said = capsys.readouterr().err.replace("\n", " ")

@@ -260,7 +260,6 @@ def resume(argv: list[str]) -> int:
     wanted = parse(Resume, "resume", translate(argv), ["--steps", *switches])
     old, config = settings_of(wanted.run, wanted.steps)
     options = Options(old, wanted.quiet or wanted.json, wanted.record, require_exact=wanted.require_exact)
-    (old / "result.json").unlink(missing_ok=True)
     command = shlex.join(["swingup", "resume", *argv])
     return conclude(run_training(config, Run(old).env, options, command, old), wanted.json)
 
@@ -269,9 +268,11 @@ def verify(argv: list[str]) -> int:
     """swingup verify RUN: repeat the stretch between the two newest checkpoints and compare every bit."""
     from swingup.verify import verify as check_run
 
-    if len(argv) != 1 or argv[0] in ("-h", "--help"):
+    if argv and argv[0] in ("-h", "--help"):
         print("swingup verify RUN: repeats the stretch between its two newest checkpoints and compares every bit")
-        return 0 if argv and argv[0] in ("-h", "--help") else 2
+        return 0
+    if len(argv) != 1:
+        raise InputError(f"verify {' '.join(argv)}: expected one run's folder; for example: swingup verify runs/...")
     print(check_run(Path(argv[0])))
     return 0
 

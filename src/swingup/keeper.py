@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from swingup import checkpoint, runtime, store
 from swingup.agent import Learner
 from swingup.checkpoint import Checkpoint, Checkpoints
@@ -106,7 +104,7 @@ class Keeper:
         if saved.about["best"] is not None:
             self.best = Evaluation(*(tuple(x) for x in saved.about["best"]))
         best = {k.removeprefix("best"): v for k, v in saved.tensors.items() if k.startswith("best")}
-        self.learner = _host(fill(self.loop.state.learner, best)) if best else None
+        self.learner = fill(self.loop.state.learner, best) if best else None
         if exactly and not same:
             raise InputError(f"{saved.path}: {self.config.env} did not come back to the same bits; resume without --require-exact")
         kind = "exact" if same else "episode-boundary"
@@ -125,12 +123,6 @@ class Keeper:
 
     def close(self) -> None:
         self.writer.close()
-
-
-def _host(learner: Learner) -> Learner:
-    import jax
-
-    return jax.tree.map(np.array, learner)
 
 
 def newest(folder: Path, warn: Any) -> Checkpoint | None:

@@ -116,7 +116,7 @@ def run_training(config: Config, env: Any, options: Options, command: str, old: 
     with ExitStack() as stack:
         stop = stack.enter_context(interruptible())
         # The environments first: an id or a space that cannot work is refused before JAX is imported or a folder made.
-        envs = fused(config, options) if in_jax(config.env) else on_host(config, env, options)
+        envs = make_envs(config, env, options)
         for each in envs.hosts:
             stack.callback(each.close)
         fit(config, envs.testing.spec)
@@ -127,13 +127,17 @@ def run_training(config: Config, env: Any, options: Options, command: str, old: 
 
         # In a notebook stderr has a red ground, and rich would put a page of HTML around every line.
         console = Console(stderr=not in_notebook(), highlight=False, quiet=options.quiet, force_jupyter=False)
-        store.write_config(folder, config, command, append=old is not None)
+        if old is None:
+            store.write_config(folder, config, command)
         if not isinstance(env, str):
             store.write(folder / "factory.txt", f"made from {env!r}, which only Python can give again: swingup.load(folder, env)\n")
         if options.record and isinstance(envs.training, GymEnv):
             envs.training.envs[0] = Recorder(envs.training.envs[0], folder / "videos", cubic, console.print)
         console.print(f"{config.env} · preset {config.preset} · seed {config.seed} · {runtime.device_line(config.threads)}")
         keeper = begin(config, envs, folder, Around(console, stack, stop, options.require_exact))
+        if old is not None:  # only now: a run that cannot go on keeps its settings and its result
+            store.write_config(folder, config, command, append=True)
+            (folder / "result.json").unlink(missing_ok=True)
         last = finish(config, keeper, stop)
         if last is not None:
             result = figures(last, folder, time.monotonic() - started, keeper.loop.steps)
@@ -148,6 +152,11 @@ class Envs(NamedTuple):
     training: Any
     testing: HostEnv
     hosts: tuple[HostEnv, ...]
+
+
+def make_envs(config: Config, env: Any, options: Options) -> Envs:
+    """The environments of a run."""
+    return fused(config, options) if in_jax(config.env) else on_host(config, env, options)
 
 
 def on_host(config: Config, env: Any, options: Options) -> Envs:
@@ -184,6 +193,8 @@ def fused(config: Config, options: Options) -> Envs:
         raise InputError(
             f"{flag}: {config.env} is compiled together with the training and draws nothing; film it afterwards: swingup video RUN"
         )
+    if config.workers is not None:
+        raise InputError(f"--workers {config.workers}: {config.env} is compiled together with the training; leave --workers out")
     runtime.prepare(config.threads)
     testing = lockstep(config.env, copies_of(config), config.env, config.episode_steps)
     return Envs(find(config.env), testing, (testing,))
@@ -276,18 +287,22 @@ def views(config: Config, console: Any, episodes: int) -> list[Any]:
 
 def finish(config: Config, keeper: Keeper, stop: Stop) -> Evaluation | None:
     """Tick until the budget is spent, evaluating and saving on the way; keeps the policy whatever happens. None if interrupted."""
-    loop, enough = keeper.loop, config.episodes or math.inf
+    loop = keeper.loop
     try:
-        if keeper.pending and not stop.asked:
+        # Not where it was the closing evaluation that did not end: that one is made anew below.
+        if keeper.pending and not stop.asked and due(config, keeper, loop.steps - loop.plan.rows):
             keeper.evaluate(loop.steps, config.eval_episodes)
-        while loop.steps < config.steps and keeper.logs.episodes < enough and not (stop.asked and loop.settled):
+        while not over(config, keeper) and not (stop.asked and loop.settled):
             before, tick = loop.steps, loop.tick()
             for report in keeper.reports:
                 report.tick(tick)
-            step, over = tick.step, tick.step >= config.steps or keeper.logs.episodes >= enough
-            if passed(config.eval_every, before, step) and not over:
-                keeper.evaluate(step, config.eval_episodes)
-            if passed(config.save_every or config.eval_every, before, step) or keeper.improved == step or over:
+            if due(config, keeper, before):
+                keeper.evaluate(tick.step, config.eval_episodes)
+            if (
+                passed(config.save_every or config.eval_every, before, tick.step)
+                or keeper.improved == tick.step
+                or over(config, keeper)
+            ):
                 keeper.save()
         if not stop.asked:
             return keeper.conclude(loop.steps)
@@ -300,6 +315,16 @@ def finish(config: Config, keeper: Keeper, stop: Stop) -> Evaluation | None:
         keeper.save_policy("last")
     keeper.save()
     return None
+
+
+def over(config: Config, keeper: Keeper) -> bool:
+    """Whether the budget is spent."""
+    return keeper.loop.steps >= config.steps or keeper.logs.episodes >= (config.episodes or math.inf)
+
+
+def due(config: Config, keeper: Keeper, before: int) -> bool:
+    """Whether an evaluation is, after the steps since `before`; the last step has the closing one instead."""
+    return passed(config.eval_every, before, keeper.loop.steps) and not over(config, keeper)
 
 
 def passed(every: int, before: int, step: int) -> bool:

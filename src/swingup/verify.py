@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from swingup import checkpoint, runtime, store
-from swingup.envs.native import in_jax
 from swingup.errors import InputError
 from swingup.run import Run
 
@@ -27,10 +26,10 @@ def verify(folder: Path) -> str:
     start = checkpoint.load(run.folder / "ckpt", steps[-2]) if len(steps) > 1 else None
     runtime.prepare(config.threads)
     from swingup.loop import Snapshot
-    from swingup.training import Options, fused, make_loop, on_host
+    from swingup.training import Options, make_envs, make_loop
 
     with ExitStack() as stack:
-        envs = fused(config, Options()) if in_jax(config.env) else on_host(config, run.env, Options())
+        envs = make_envs(config, run.env, Options(quiet=True))
         for env in envs.hosts:
             stack.callback(env.close)
         loop = make_loop(config, envs)

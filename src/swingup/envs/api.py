@@ -53,10 +53,15 @@ class Outcome(NamedTuple):
 
 
 class JaxEnv(Protocol):
-    """One environment as pure functions, unbatched; callers `vmap`. `limit`: steps after which an episode is truncated."""
+    """One environment as pure functions, unbatched; callers `vmap`. `limit`: steps after which an episode is truncated.
+
+    A value: programs are kept by it, so it is hashable, as a frozen dataclass is.
+    """
 
     spec: Spec
     limit: int | None
+
+    def __hash__(self) -> int: ...
 
     def reset(self, key: Any) -> tuple[Any, Any]:
         """A new episode -> state, obs[O]."""

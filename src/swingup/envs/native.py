@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -87,7 +87,7 @@ def sealed(f: Callable) -> Callable:
 
 
 @cache
-def compiled(env: Any) -> tuple[Callable, Callable, Callable]:
+def compiled(env: JaxEnv) -> tuple[Callable, Callable, Callable]:
     """`programs`, compiled once for all hosts of an environment, and (where[N], new states, old states -> states) to mix them."""
     import jax
     import jax.numpy as jnp
@@ -110,7 +110,7 @@ class JaxHost:
         self.limit = min((k for k in (env.limit, limit) if k is not None), default=None)
         self.count = np.zeros((n, 2), np.int64)
         self.states: Any = None
-        self.begin, self.advance, self.merge = compiled(cast(Hashable, env))
+        self.begin, self.advance, self.merge = compiled(env)
 
     def reset(self, seeds: Sequence[int | None]) -> np.ndarray:
         fresh = np.array([seed is not None for seed in seeds])

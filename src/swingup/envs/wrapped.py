@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 import gymnasium
 import numpy as np
 
-from swingup.envs.native import find
+from swingup.envs.native import compiled, find
 
 
 class Wrapped(gymnasium.Env):
@@ -24,28 +23,26 @@ class Wrapped(gymnasium.Env):
         self.action_space = gymnasium.spaces.Box(low, high, dtype=low.dtype)
         self.spec = gymnasium.envs.registration.EnvSpec(name, max_episode_steps=self.env.limit)
 
-    @cached_property
-    def programs(self) -> Any:
-        import jax
-
-        return jax.jit(lambda seed: self.env.reset(jax.random.key(seed))), jax.jit(self.env.step)
-
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
         used = seed if seed is not None else int(self.np_random.integers(2**31))
-        self.state, obs = self.programs[0](np.uint32(used))
+        self.states, obs = compiled(self.env)[0](np.array([used], np.uint32))
         self.length = 0
         return self.seen(obs), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         unit = self.env.spec.from_env(np.asarray(action))
-        self.state, outcome = self.programs[1](self.state, unit)
+        self.states, outcome = compiled(self.env)[1](self.states, unit[None])
         self.length += 1
         truncated = self.env.limit is not None and self.length >= self.env.limit
-        return self.seen(outcome.obs), float(outcome.reward), bool(outcome.terminated), truncated, {}
+        return self.seen(outcome.obs), float(outcome.reward[0]), bool(outcome.terminated[0]), truncated, {}
 
     def seen(self, obs: Any) -> np.ndarray:
         return np.array(obs, np.float32).reshape(self.observation_space.shape)
 
     def render(self) -> Any:
-        return self.env.frame(self.state) if self.render_mode == "rgb_array" else None
+        if self.render_mode != "rgb_array":
+            return None
+        import jax
+
+        return self.env.frame(jax.tree.map(lambda x: x[0], self.states))
