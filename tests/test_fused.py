@@ -32,7 +32,11 @@ def learnt(loop):
     return [np.asarray(x).tobytes() for x in jax.tree.leaves((loop.state.learner, loop.state.replay))]
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+# Each name compiles four large programs; the two left out differ from the others only in options that test_options.py covers too.
+SOME = [pytest.param(k, marks=[] if k in ("plain", "td3") else pytest.mark.slow) for k in OPTIONS]
+
+
+@pytest.mark.parametrize("name", SOME)
 def test_a_fused_run_is_the_host_driven_one_byte_by_byte(name):
     p = engine(name)
     host, device = HostLoop(p, JaxHost(ENV, p.n), 0), FusedLoop(p, ENV, 0, every=(97 * p.n,))
@@ -47,7 +51,7 @@ def test_a_fused_run_is_the_host_driven_one_byte_by_byte(name):
     assert host.steps == device.steps
 
 
-@pytest.mark.parametrize("name", ["ou", "td3"])
+@pytest.mark.parametrize("name", [pytest.param("ou", marks=pytest.mark.slow), "td3"])
 def test_neither_chunks_nor_a_resume_change_a_bit(name, monkeypatch):
     p = engine(name)
     whole = FusedLoop(p, ENV, 0, end=400 * p.rows)

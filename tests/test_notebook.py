@@ -39,6 +39,7 @@ def text(notebook):
     return "".join(o.get("text", "") for cell in notebook.cells if cell.cell_type == "code" for o in cell.outputs)
 
 
+@pytest.mark.slow
 def test_it_runs_and_says_what_it_should(executed):
     words = text(executed)
     by_hand, by_update = (float(x) for x in re.findall(r"critic loss by (?:hand|update): *([\d.]+)", words))
@@ -48,6 +49,7 @@ def test_it_runs_and_says_what_it_should(executed):
     assert len(outputs(executed, "image/png")) >= 7
 
 
+@pytest.mark.slow
 def test_its_policy_stands_up(executed):
     result = next(p for p in outputs(executed, "text/plain") if "'ci95'" in p)
     assert float(re.search(r"'mean': (-[\d.]+)", result)[1]) > -250
@@ -86,6 +88,7 @@ def until(ask, seconds=60):
     raise AssertionError("the page never showed it")
 
 
+@pytest.mark.slow
 @needs_browser
 def test_the_video_in_its_page_plays(executed, browser, tmp_path):
     from nbconvert import HTMLExporter
