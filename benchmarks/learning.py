@@ -74,18 +74,18 @@ SETS = (
         Published("1000 ± 0", "evaluation at 100,000 steps, 10 seeds", "Tianshou's benchmark, InvertedPendulum-v2"),
         Published("642.7 ± 69.6", "last 100 training episodes at 1,000,000, 3 seeds", "CleanRL's benchmark, InvertedPendulum-v4"),
     )),
-    Set("halfcheetah-ddpg-100k", "HalfCheetah-v5", "halfcheetah", 100_000, 5, (Goal("final", 4339),), (), (
+    Set("halfcheetah-ddpg-100k", "HalfCheetah-v5", "halfcheetah", 100_000, 5, (Goal("final", 4339),), ("--updates", "2"), (
         Published("4,339 ± 1,013", "at 100,000 steps", f"{SPINNING_UP} (PyTorch)"),
         Published("3,803 ± 824", "at 100,000 steps", f"{SPINNING_UP} (TensorFlow)"),
     )),
-    Set("halfcheetah-td3-100k", "HalfCheetah-v5", "td3", 100_000, 5, (Goal("final", 5514),), (), (
+    Set("halfcheetah-td3-100k", "HalfCheetah-v5", "td3", 100_000, 5, (Goal("final", 5514),), ("--batch", "100", "--updates", "2"), (
         Published("5,514 ± 554", "at 100,000 steps", PAPER),
         Published("5,579 ± 432", "at 100,000 steps", f"{SPINNING_UP} (TensorFlow)"),
     )),
     Set("mountaincar-ddpg", "MountainCarContinuous-v0", "mountaincar", 100_000, 5, (Goal("best", 90, 3),), (), (
         Published("93.72 ± 0.13", "final, 1 seed, 300,000 steps", "RL Zoo agent ddpg-MountainCarContinuous-v0 on the Hugging Face hub"),
     )),
-    Set("halfcheetah-ddpg-1m", "HalfCheetah-v5", "halfcheetah", 1_000_000, 2, (Goal("last ten", 8400),), ("--batch", "100"), (
+    Set("halfcheetah-ddpg-1m", "HalfCheetah-v5", "halfcheetah", 1_000_000, 2, (Goal("last ten", 8400),), (), (
         Published("8,577", "largest mean over seeds of any evaluation (best)", "TD3 paper, table 1, its own DDPG"),
         Published("10,374 ± 157", "last 100 training episodes, 3 seeds", "CleanRL's benchmark, HalfCheetah-v4"),
         Published("11,719 ± 466", "largest mean over seeds of any evaluation (best)", "Tianshou's benchmark, HalfCheetah-v3"),
