@@ -26,7 +26,7 @@ def run(plan, steps, seed=0, env="Pendulum-v1"):
 
 
 def digest(loop):
-    return [np.asarray(x).tobytes() for x in jax.tree.leaves(loop.state._replace(key=jax.random.key_data(loop.state.key)))]
+    return [np.asarray(x).tobytes() for x in jax.tree.leaves(loop.state)]
 
 
 @pytest.mark.parametrize(("n", "warmup", "quiet"), [(1, 10, 9), (1, 1, 0), (4, 10, 2), (4, 8, 1)])

@@ -38,6 +38,7 @@ USAGE = """swingup: continuous-control policies with DDPG, in JAX
   swingup compare A B    is B better than A?     swingup compare runs/ddpg runs/td3
   swingup presets        list named settings     swingup presets pendulum
   swingup doctor         does it work here?      swingup doctor
+  swingup bench ENV      how fast is it here?    swingup bench HalfCheetah-v5
 
   swingup COMMAND --help shows the flags of a command.
 """
@@ -379,6 +380,38 @@ def doctor(argv: list[str]) -> int:
     return 0
 
 
+@dataclass(frozen=True)
+class Bench:
+    """Train for some seconds: steps per second, share of the machine's matrix products, and where the rest goes."""
+
+    settings: Config
+    config: Path | None = None
+    """A TOML file of settings, one a line: gamma = 0.98."""
+    json: bool = False
+    """The figures as one JSON line on stdout, nothing else."""
+
+
+def bench(argv: list[str]) -> int:
+    """swingup bench ENV"""
+    argv = translate(argv)
+    known = [*map(flag, FIELDS), *switch_flags(), "--config"]
+    first = parse(Bench, "bench", argv, known, default=Bench(Config(env="Pendulum-v1")))
+    wanted = parse(Bench, "bench", argv, known, default=Bench(base(first.settings.env, first.settings.preset, first.config)))
+    env = wanted.settings.env or first.settings.env
+    config = check(replace(wanted.settings, env=env, preset=pick(wanted.settings.preset, env).name))
+    from rich.console import Console
+
+    from swingup import bench as benching
+
+    with Console(stderr=True).status("training, some seconds"):
+        report = benching.bench(config)
+    if wanted.json:
+        print(json.dumps(dataclasses.asdict(report)))
+    else:
+        benching.show(report, Console(highlight=False))
+    return 0
+
+
 def presets(argv: list[str]) -> int:
     """swingup presets [NAME]"""
     from rich.console import Console
@@ -415,4 +448,5 @@ COMMANDS = {
     "compare": compare,
     "presets": presets,
     "doctor": doctor,
+    "bench": bench,
 }

@@ -200,8 +200,8 @@ def bare(state: State) -> Any:
 
 
 def named(tree: Any) -> dict[str, np.ndarray]:
-    """The leaves of a state as NumPy arrays by their path, keys as their data."""
-    return {jax.tree_util.keystr(path): np.asarray(data(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    """The leaves of a state as NumPy arrays by their path."""
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def fill(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
@@ -209,19 +209,7 @@ def fill(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
     leaves, form = jax.tree_util.tree_flatten_with_path(tree)
     want = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
     odd = sorted(want.keys() ^ arrays.keys())
-    odd += [
-        k for k in want.keys() & arrays.keys() if (data(want[k]).shape, data(want[k]).dtype) != (arrays[k].shape, arrays[k].dtype)
-    ]
+    odd += [k for k in want.keys() & arrays.keys() if (want[k].shape, want[k].dtype) != (arrays[k].shape, arrays[k].dtype)]
     if odd:
         raise InputError(f"checkpoint: {odd[0]} does not fit this run's settings; resume with the settings that it was made with")
-    values = [jax.random.wrap_key_data(jnp.array(arrays[k])) if is_key(leaf) else jnp.array(arrays[k]) for k, leaf in want.items()]
-    return jax.tree.unflatten(form, values)
-
-
-def is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def data(leaf: Any) -> Any:
-    """A leaf's numbers: a key's own data, else the leaf."""
-    return jax.random.key_data(leaf) if is_key(leaf) else leaf
+    return jax.tree.unflatten(form, [jnp.array(arrays[k]) for k in want])
