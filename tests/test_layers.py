@@ -40,6 +40,7 @@ LAYERS = [
         "plot",
         "video",
         "doctor",
+        "bench",
         "graph",
         "training",
         "model",

@@ -1,0 +1,93 @@
+"""What a step costs, counted and not timed: dispatches, retraces, bytes that cross to the program and back, products in it."""
+
+import re
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from swingup import learn
+from swingup.agent import Metrics
+from swingup.bench import flops
+from swingup.config import apply, base, plan
+from swingup.envs.gym import GymEnv, factory
+from swingup.loop import HostLoop
+from swingup.types import Spec
+
+SMALL = {"env": "Pendulum-v1", "hidden": (32, 24), "batch": 16, "capacity": 1000, "warmup": 20}
+TD3 = {"critics": 2, "delay": 2, "smoothing": 0.2}
+
+
+def engine(**options):
+    config = apply(base("Pendulum-v1", "ddpg"), {**SMALL, **options}, "test")
+    return plan(config, Spec("Pendulum-v1", (3,), (1,), "float32", (-2.0,), (2.0,)))
+
+
+def compiled(p):
+    """`improve` and the abstract state that it takes."""
+    obs, rows = jnp.zeros((p.n, 3)), np.zeros((p.block, p.n, p.agent.layout.width), np.float32)
+    state = jax.eval_shape(partial(learn.begin, p), np.uint32(0), obs)[0]
+    return jax.jit(partial(learn.improve, p), donate_argnums=0).lower(state, rows, obs).compile(), state
+
+
+class Counted:
+    """A program that counts its calls and the bytes of the NumPy arrays that go in and of what the host reads of its answers."""
+
+    def __init__(self, program):
+        self.program, self.calls, self.into, self.back = program, 0, 0, 0
+
+    def __call__(self, state, *args):
+        self.calls += 1
+        self.into += sum(a.nbytes for a in args if isinstance(a, (np.ndarray, np.generic)))
+        state, answer = self.program(state, *args)
+        self.back += sum(a.nbytes for a in jax.tree.leaves(answer))
+        return state, answer
+
+
+@pytest.mark.parametrize(("options", "acts"), [({}, 0), (TD3, 1), ({"envs": 4, "updates": 0.25}, 0)], ids=["ddpg", "td3", "four"])
+def test_an_iteration_is_one_dispatch_and_carries_rows_in_and_actions_out(options, acts):
+    """Where the actor is delayed by D, one `act` more for each of the D - 1 steps in between; nothing is ever traced again."""
+    p = engine(**options)
+    loop = HostLoop(p, GymEnv(factory("Pendulum-v1"), p.n), 0)
+    while loop.iteration <= p.warmup_iterations:
+        loop.tick()
+    traced = loop.act._cache_size()
+    names = ("improve", "act", "wander", "explore")
+    for name in names:
+        setattr(loop, name, Counted(getattr(loop, name)))
+    for _ in range(10):
+        loop.tick()
+    assert {name: getattr(loop, name).calls for name in names} == {"improve": 10, "act": 10 * acts, "wander": 0, "explore": 0}
+    width, obs, action = p.agent.layout.width, p.agent.actor.obs_size, p.agent.actor.action_size
+    assert loop.improve.into == 10 * 4 * (p.rows * width + p.n * obs)
+    assert loop.improve.back == 10 * 4 * (p.n * action + len(Metrics._fields))
+    assert loop.act.program._cache_size() == max(traced, min(acts, 1))
+
+
+def test_the_state_is_updated_in_place_and_the_ring_never_copied():
+    program, state = compiled(engine(capacity=4321))
+    size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
+    assert program.memory_analysis().alias_size_in_bytes >= size - 64  # but for a counter or two
+    assert not re.findall(r"f32\[4321,1,10\]\S* copy\(", program.as_text())
+
+
+@pytest.mark.parametrize(
+    ("options", "products"),
+    # Per critic step: target 3 + 4, critic 4 forward, 4 for its weights, 2 back (the last is an outer product).
+    [({}, 32), ({"action_layer": 2}, 31)],
+    ids=["joins at 1", "joins at 2"],
+)
+def test_the_program_has_no_product_that_nothing_needs(options, products):
+    """A regression shows as one more: a gradient towards observations, of the critic's weights in the actor's loss, a second forward pass."""
+    program, _ = compiled(engine(**options))
+    assert len(re.findall(r" dot\(", program.as_text())) <= products
+
+
+def test_the_benchmarks_count_of_products_is_the_compilers():
+    """XLA counts the elementwise work as well, which large layers make small."""
+    for options in ({}, {"action_layer": 2}, {"critics": 2}):
+        p = engine(hidden=(256, 256), batch=128, **options)
+        counted = compiled(p)[0].cost_analysis()["flops"]
+        assert flops(p.agent) == pytest.approx(counted, rel=0.05)
