@@ -11,7 +11,7 @@ SRC = Path(__file__).parent.parent / "src" / "swingup"
 
 LAYERS = [
     ["errors", "tree", "types", "runtime", "schedule"],
-    ["nets", "heads", "noise", "moments", "replay", "priority"],
+    ["nets", "heads", "noise", "moments", "replay", "priority", "split"],
     ["agent", "learn", "config", "policy"],
     [
         "envs",
