@@ -139,25 +139,41 @@ def placed(task: Task, carry: Any, put: Any = jax.lax.with_sharding_constraint) 
     return jax.tree.map(put, carry, spread._replace(state=state._replace(noise=noise, replay=replay)))
 
 
-@lru_cache(4)  # for the seeds that a process trains one after the other
-def compiled(task: Task, length: int) -> tuple[Any, dict[bool, Program]]:
-    """What begins a run, and the chunks before and after learning starts, as programs; the latter are compiled in the background."""
-    seed = np.uint32(0)
-    first = jax.jit(partial(begin, task)).trace(seed)
+def longest(plan: Plan, lanes: int = 1) -> int:
+    """Iterations of a chunk at most, for so many seeds at once."""
+    return max(1, min(LONGEST, CHUNK // (plan.rows * plan.agent.layout.width * lanes)))
+
+
+# Programs are kept for the seeds that a process trains one after the other.
+@lru_cache(4)
+def traced(task: Task) -> Any:
+    return jax.jit(partial(begin, task)).trace(np.uint32(0))
+
+
+@lru_cache(4)
+def beginning(task: Task) -> Any:
+    """What begins a run, compiled: seed -> Carry."""
+    return traced(task).lower().compile()
+
+
+@lru_cache(4)
+def chunks(task: Task, length: int) -> dict[bool, Program]:
+    """The chunks before and after learning starts, as programs that are compiled in the background."""
+    seed, first = np.uint32(0), traced(task)
     shapes = placed(task, first.out_info, lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where))
     compiler = ThreadPoolExecutor(1, "compile")
     run = {k: Program(compiler, partial(chunk, task, k, length), shapes, seed, np.int32(0)) for k in (True, False)}
     compiler.shutdown(wait=False)
-    return first.lower().compile(), run
+    return run
 
 
 class Alone:
     """The device's side of a run: its carry, and the programs that move it on."""
 
-    def __init__(self, task: Task, seed: np.uint32, length: int):
-        self.task, self.seed = task, seed
-        first, self.program = compiled(task, length)
-        self.here = first(seed)
+    def __init__(self, task: Task, seed: np.uint32):
+        self.task, self.seed, self.length = task, seed, longest(task.plan)
+        self.program = chunks(task, self.length)
+        self.here = beginning(task)(seed)
 
     @property
     def carry(self) -> Carry:
@@ -178,7 +194,7 @@ class FusedLoop(Loop):
 
     limit: steps after which an episode is truncated, where the environment's own is not smaller; every: step counts at whose
     multiples a chunk ends (evaluations, checkpoints, rows of the logs); end: the last step; device: makes the device's side from
-    (task, seed, chunk length).
+    (task, seed); its `length` is the longest chunk.
     """
 
     def __init__(
@@ -195,8 +211,7 @@ class FusedLoop(Loop):
         super().__init__(plan)
         self.seed, self.spec, self.every, self.end = np.uint32(seed), env.spec, every, end
         task = Task(plan, env, min((x for x in (env.limit, limit) if x is not None), default=None))
-        self.length = max(1, min(LONGEST, CHUNK // (plan.rows * plan.agent.layout.width)))
-        self.device = device(task, self.seed, self.length)
+        self.device = device(task, self.seed)
         self.ticks: deque[Tick] = deque()
         self.done = 0  # iterations of the device; `iteration` counts those handed out
         # Return, length and number of each environment's running episode.
@@ -227,7 +242,7 @@ class FusedLoop(Loop):
         each, warm = self.plan.rows, self.plan.warmup_iterations
         learning, step = self.done >= warm, self.done * each
         ends = [every - step % every for every in self.every] + [self.end - step] * (self.end > step)
-        count = min(self.length, *(-(-x // each) for x in ends), *([] if learning else [warm - self.done]))
+        count = min(self.device.length, *(-(-x // each) for x in ends), *([] if learning else [warm - self.done]))
         seen = self.device.run(learning, count)
         rows, metrics = np.asarray(seen.rows), np.asarray(seen.metrics)
         for c in range(count):

@@ -103,12 +103,17 @@ def train(
 
 def resume(
     folder: str | Path, steps: int | None = None, env: Any = None, *, quiet: bool = False, require_exact: bool = False
-) -> Run:
-    """Go on with a run from its newest checkpoint, to `steps` environment steps in all (by default those it was meant for).
+) -> Run | Group:
+    """Go on with a run, or with all unfinished runs of a group, from its newest checkpoint, to `steps` environment steps in all (by default those it was meant for).
 
     env: the environment, where the run was trained on an object or a function. Raises InputError where the folder, its
     checkpoints or `steps` cannot be used, and with require_exact where the result could differ from an uninterrupted run.
     """
+    from swingup import group
+
+    if group.is_group(Path(folder)):
+        command = f"swingup.resume({str(folder)!r}, {steps})"
+        return group.complete(group.resume(Path(folder), steps, env, Options(None, quiet, require_exact=require_exact), command))
     old, config = settings_of(folder, steps)
     options = Options(old, quiet, require_exact=require_exact)
     return whole(run_training(config, env or Run(old).env, options, f"swingup.resume({str(folder)!r}, {steps})", old))
