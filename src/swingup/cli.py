@@ -366,6 +366,12 @@ def score(command: str, argv: list[str], episodes: int) -> int:
     play, started = played(command, argv, episodes), time.monotonic()
     from swingup.run import closing, figures, load
 
+    if command == "eval" and (play.run / "group.json").is_file():
+        from swingup import group
+
+        result = group.evaluate(group.Group(play.run), play.episodes, play.seed, play.best, play.within)
+        print(json.dumps(result) if play.json else group.closing_lines(result, group.Group(play.run).about["env"]))
+        return 0
     run = load(play.run)
     if command == "watch":
         e = run.watch(play.episodes, play.seed, play.best)

@@ -171,7 +171,7 @@ class Alone:
     """The device's side of a run: its carry, and the programs that move it on."""
 
     def __init__(self, task: Task, seed: np.uint32):
-        self.task, self.seed, self.length = task, seed, longest(task.plan)
+        self.task, self.seed, self.length, self.lanes = task, seed, longest(task.plan), 1
         self.program = chunks(task, self.length)
         self.here = beginning(task)(seed)
 
@@ -194,7 +194,7 @@ class FusedLoop(Loop):
 
     limit: steps after which an episode is truncated, where the environment's own is not smaller; every: step counts at whose
     multiples a chunk ends (evaluations, checkpoints, rows of the logs); end: the last step; device: makes the device's side from
-    (task, seed); its `length` is the longest chunk.
+    (task, seed); its `length` is the longest chunk, `lanes` the seeds that share it.
     """
 
     def __init__(
@@ -212,6 +212,7 @@ class FusedLoop(Loop):
         self.seed, self.spec, self.every, self.end = np.uint32(seed), env.spec, every, end
         task = Task(plan, env, min((x for x in (env.limit, limit) if x is not None), default=None))
         self.device = device(task, self.seed)
+        self.lanes = self.device.lanes
         self.ticks: deque[Tick] = deque()
         self.done = 0  # iterations of the device; `iteration` counts those handed out
         # Return, length and number of each environment's running episode.

@@ -286,6 +286,13 @@ def complete(group: Group) -> Group:
     return group
 
 
+def evaluate(group: Group, episodes: int, seed: int | None, best: bool, within: float | None) -> dict[str, Any]:
+    """Greedy episodes of every seed's policy on fresh environments, as `Group.result` has the closing ones."""
+    started = time.monotonic()
+    means: dict[int, float | None] = {run.config.seed: run.evaluate(episodes, seed, best, within).mean for run in group.runs}
+    return {**summary(means), "seconds": round(time.monotonic() - started, 2), "run": str(group.folder)}
+
+
 def closing_lines(result: dict[str, Any], env: str) -> str:
     """A group's result for a person: a line over all seeds, and one for each."""
     seeds, done = result["seeds"], [x for x in result["seeds"].values() if x is not None]

@@ -32,7 +32,7 @@ class Lanes:
         self.task = task
         self.carries.append(beginning(task)(seed))
         self.seeds.append(seed)
-        return Lane(self, len(self.seeds) - 1, longest(task.plan, self.most))
+        return Lane(self, len(self.seeds) - 1)
 
     def advance(self, learning: bool, count: int, length: int) -> None:
         """One chunk of every lane."""
@@ -47,17 +47,18 @@ class Lanes:
 class Lane:
     """The device's side of one seed's fused loop, its carry a slice of the lanes' stack."""
 
-    def __init__(self, lanes: Lanes, i: int, length: int):
-        self.lanes, self.i, self.length, self.turns = lanes, i, length, 0
+    def __init__(self, among: Lanes, i: int):
+        self.among, self.i, self.turns = among, i, 0
+        self.lanes, self.length = among.most, longest(among.task.plan, among.most)
 
     @property
     def carry(self) -> Carry:
-        stack = self.lanes.stack
-        return self.lanes.carries[self.i] if stack is None else slice_of(stack, np.int32(self.i))
+        stack = self.among.stack
+        return self.among.carries[self.i] if stack is None else slice_of(stack, np.int32(self.i))
 
     @carry.setter
     def carry(self, carry: Carry) -> None:
-        lanes = self.lanes
+        lanes = self.among
         if lanes.stack is None:
             lanes.carries[self.i] = carry
         else:
@@ -65,12 +66,13 @@ class Lane:
 
     def run(self, learning: bool, count: int) -> Seen:
         """Move on by `count` iterations, all lanes together."""
-        if self.turns == self.lanes.rounds:
-            self.lanes.advance(learning, count, self.length)
+        among = self.among
+        if self.turns == among.rounds:
+            among.advance(learning, count, self.length)
         self.turns += 1
-        if (self.turns, (learning, count)) != (self.lanes.rounds, self.lanes.asked):
+        if (self.turns, (learning, count)) != (among.rounds, among.asked):
             raise RuntimeError(f"lane {self.i}: out of step with the others")
-        return Seen(self.lanes.rows[self.i], self.lanes.metrics[self.i])
+        return Seen(among.rows[self.i], among.metrics[self.i])
 
 
 @lru_cache(4)

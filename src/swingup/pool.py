@@ -66,6 +66,8 @@ class Pool:
             member.state = "starting"
             worker = self.workers[i]
             try:
+                if worker is not None and worker.process.poll() is not None:
+                    worker.kill()
                 if worker is None or worker.process.poll() is not None:
                     worker = self.workers[i] = Worker(self.env, self.log)
                 worker.train(member, order, self.say)
