@@ -8,6 +8,9 @@ from swingup.member import Member
 
 STYLE = {"waiting": "dim", "starting": "dim", "training": "", "done": "green", "stopped": "yellow", "failed": "red"}
 
+# Of numbers, and how wide, so that the table does not move while they grow.
+COLUMNS = {"seed": 4, "steps": 7, "": 5, "return": 9, "greedy": 9, "steps/s": 7}
+
 
 class Board:
     """The table: `look()` redraws it, `say(member, text)` prints a line above it."""
@@ -65,8 +68,8 @@ def table(members: list[Member], steps: int) -> Any:
     from rich.text import Text
 
     made = Table(box=None, padding=(0, 0, 0, 2), header_style="dim")
-    for name in ("seed", "steps", "", "return", "greedy", "steps/s"):
-        made.add_column(name, justify="right", no_wrap=True)
+    for name, width in COLUMNS.items():
+        made.add_column(name, justify="right", no_wrap=True, min_width=width)
     made.add_column("", overflow="fold")
     for m in members:
         share = f"{100 * min(m.steps / steps, 1):.0f} %"

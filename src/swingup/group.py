@@ -185,6 +185,8 @@ def go_on(group: Group, options: Options, command: str, steps: int | None = None
         drive = together if group.mode == "vmap" else side_by_side
         view = stack.enter_context(closing(board(console, members, config.steps)))
         if todo:
+            how = "in one program" if group.mode == "vmap" else f"{workers(todo, config)} at a time"
+            console.print(f"{config.env} · preset {config.preset} · {len(todo)} seeds, {how}", markup=False)
             drive(group, todo, config, Order(options, command, steps), stop, view)
     group.seconds = time.monotonic() - started
     group.failed = {m.seed: m.error for m in members if m.state == "failed"}
@@ -213,9 +215,7 @@ class Order:
 
 def side_by_side(group: Group, todo: list[Member], config: Config, order: Order, stop: Stop, view: Board | Events) -> None:
     """In worker processes, one for each core (or for as many threads as a seed has)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = min(len(todo), max(cores // config.threads, 1))
-    pool = Pool(workers, group.env, group.folder / "output.txt", view.say)
+    pool = Pool(workers(todo, config), group.env, group.folder / "output.txt", view.say)
     message = {
         "steps": order.steps,
         "command": order.command,
@@ -223,6 +223,12 @@ def side_by_side(group: Group, todo: list[Member], config: Config, order: Order,
         "exact": order.options.require_exact,
     }
     pool.train(todo, message, stop, view.look)
+
+
+def workers(todo: list[Member], config: Config) -> int:
+    """Seeds that are trained at a time."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(len(todo), max(cores // config.threads, 1))
 
 
 def together(group: Group, todo: list[Member], config: Config, order: Order, stop: Stop, view: Board | Events) -> None:
