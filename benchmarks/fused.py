@@ -81,7 +81,7 @@ def measure(envs: int, seeds: int = 1) -> tuple[int, list[float], list[float]]:
 def rows(label: str, sizes: tuple[int, ...], seeds: bool) -> list[str]:
     """A table of those sizes, as lines of Markdown; says on the way what it found."""
     lines = [
-        f"| {label} | steps/s, device: best | median | steps/s, loop: best | median | updates/s, device: median |",
+        f"| {label} | steps/s, device, best | device, median | loop, best | loop, median | updates/s, device, median |",
         "|---|---|---|---|---|---|",
     ]
     for size in sizes:
