@@ -95,9 +95,9 @@ def test_seeds_in_one_program_are_runs_of_their_own_and_go_on_exactly(tmp_path, 
 
     # Other roundings than alone, but the same training: the first updates differ by rounding only.
     alone = swingup.train(NATIVE, seed=2, run_dir=tmp_path / "alone", quiet=True, **{**SMALL, "steps": 120, "eval_every": 200})
-    lanes = swingup.train(NATIVE, seeds=[1, 2], seeds_mode="vmap", run_dir=tmp_path / "two", quiet=True, **{**SMALL, "steps": 120})
+    lanes = swingup.train(NATIVE, seeds=3, seeds_mode="vmap", run_dir=tmp_path / "short", quiet=True, **{**SMALL, "steps": 120})
     assert isinstance(lanes, group.Group)
-    for a, b in zip(alone.policy.params, lanes.runs[1].policy.params, strict=True):
+    for a, b in zip(alone.policy.params, lanes.runs[2].policy.params, strict=True):
         np.testing.assert_allclose(a["w"], b["w"], atol=1e-5)
 
 
