@@ -11,7 +11,7 @@ SRC = Path(__file__).parent.parent / "src" / "swingup"
 
 LAYERS = [
     ["errors", "tree", "types", "runtime", "schedule"],
-    ["nets", "heads", "noise", "moments", "replay", "priority"],
+    ["nets", "heads", "noise", "moments", "replay", "priority", "split"],
     ["agent", "learn", "config", "policy"],
     [
         "envs",
@@ -26,7 +26,7 @@ LAYERS = [
         "envs.workers",
         "envs.wrapped",
     ],
-    ["collect", "loop", "fused", "evaluate", "health"],
+    ["collect", "loop", "fused", "lanes", "evaluate", "health"],
     [
         "checkpoint",
         "keeper",
@@ -43,6 +43,10 @@ LAYERS = [
         "bench",
         "graph",
         "training",
+        "member",
+        "pool",
+        "board",
+        "group",
         "model",
         "cli",
         "__init__",

@@ -25,6 +25,7 @@ from swingup.store import find_run, read_config
 from swingup.training import Options, run_training
 
 if TYPE_CHECKING:
+    from swingup.group import Group
     from swingup.run import Run
 
 USAGE = """swingup: continuous-control policies with DDPG, in JAX
@@ -197,6 +198,10 @@ class Train:
     """The closing evaluation as one JSON line on stdout, nothing else."""
     resume: bool = False
     """Go on with the run in --run-dir, with its own settings, if there is one; else begin it."""
+    seeds: str | None = None
+    """One run for each of these seeds, side by side: a count (8), a range (0:8, without its end) or a list (0,3,5)."""
+    seeds_mode: str = "auto"
+    """How: process (one for each core, 1 thread each unless --threads), vmap (JAX environments: one program) or auto."""
 
 
 def train(argv: list[str]) -> int:
@@ -205,7 +210,13 @@ def train(argv: list[str]) -> int:
     argv = translate(argv)
 
     def read(default: Config) -> Train:
-        known = [*map(flag, (*FIELDS, *(f.name for f in dataclasses.fields(Options)))), *switch_flags(), "--config"]
+        known = [
+            *map(flag, (*FIELDS, *(f.name for f in dataclasses.fields(Options)))),
+            *switch_flags(),
+            "--config",
+            "--seeds",
+            "--seeds-mode",
+        ]
         return parse(Train, "train", argv, known, default=Train(default, Options()))
 
     # Twice: what the flags say of environment, preset and file decides the defaults of all the others.
@@ -218,9 +229,32 @@ def train(argv: list[str]) -> int:
     if wanted.resume and options.run_dir is None:
         raise InputError("--resume: of which run? Name its folder with --run-dir, or use: swingup resume RUN")
     old = options.run_dir if wanted.resume and options.run_dir and options.run_dir.exists() else None
+    if wanted.seeds is not None or (old and (old / "group.json").is_file()):
+        return train_group(wanted, config, options, "--threads" in argv, command)
     if old is not None:
         config = read_config(find_run(old))
     return conclude(run_training(config, config.env, options, command, old), wanted.json)
+
+
+def train_group(wanted: Train, config: Config, options: Options, threads: bool, command: str) -> int:
+    """swingup train ENV --seeds"""
+    from swingup import group
+
+    if wanted.resume and options.run_dir and group.is_group(options.run_dir):
+        return conclude_group(group.resume(options.run_dir, None, None, options, command), wanted.json)
+    seeds = group.Seeds(group.numbers(wanted.seeds or ""), group.mode_of(wanted.seeds_mode), threads)
+    return conclude_group(group.train(config, config.env, seeds, options, command), wanted.json)
+
+
+def conclude_group(group: Group, as_json: bool) -> int:
+    """Print what a group's seeds came to, or how to go on with them."""
+    from swingup.group import closing_lines, resume_line
+
+    if set(group.unfinished) - set(group.failed):
+        print(f"swingup: {resume_line(group)}", file=sys.stderr)
+        return 75
+    print(json.dumps(group.result) if as_json else closing_lines(group.result, group.about["env"]))
+    return 1 if group.failed else 0
 
 
 def conclude(run: Run, as_json: bool) -> int:
@@ -259,6 +293,12 @@ def resume(argv: list[str]) -> int:
 
     switches = [flag(f"{no}{name}") for name in ("quiet", "record", "require-exact", "json") for no in ("", "no-")]
     wanted = parse(Resume, "resume", translate(argv), ["--steps", *switches])
+    if (wanted.run / "group.json").is_file():
+        from swingup import group
+
+        options = Options(None, wanted.quiet or wanted.json, wanted.record, require_exact=wanted.require_exact)
+        command = shlex.join(["swingup", "resume", *argv])
+        return conclude_group(group.resume(wanted.run, wanted.steps, None, options, command), wanted.json)
     old, config = settings_of(wanted.run, wanted.steps)
     options = Options(old, wanted.quiet or wanted.json, wanted.record, require_exact=wanted.require_exact)
     command = shlex.join(["swingup", "resume", *argv])
@@ -327,6 +367,12 @@ def score(command: str, argv: list[str], episodes: int) -> int:
     play, started = played(command, argv, episodes), time.monotonic()
     from swingup.run import closing, figures, load
 
+    if command == "eval" and (play.run / "group.json").is_file():
+        from swingup import group
+
+        result = group.evaluate(group.Group(play.run), play.episodes, play.seed, play.best, play.within)
+        print(json.dumps(result) if play.json else group.closing_lines(result, group.Group(play.run).about["env"]))
+        return 0
     run = load(play.run)
     if command == "watch":
         e = run.watch(play.episodes, play.seed, play.best)

@@ -183,6 +183,9 @@ class Config:
     episode_lines: bool = False
     """Print a line for each episode (reward, number, Qmax), as the 2017 tutorial does, instead of the bar."""
 
+    devices: int = 1
+    """Devices that share the environments, replay and minibatches of one run, for environments in JAX; they divide envs and batch."""
+
     threads: int = 2
     """CPU threads of XLA; pinned, because their number decides the bits of a result."""
 
@@ -227,6 +230,7 @@ RANGES: dict[str, tuple[float, float, bool]] = {
     "eval_every": (1, 2**31 - 1, True),
     "eval_episodes": (1, 100_000, True),
     "final_episodes": (1, 100_000, True),
+    "devices": (1, 4096, True),
     "threads": (1, 1024, True),
 }
 
@@ -274,6 +278,11 @@ def check(config: Config) -> Config:
         )
     if config.n_step * config.envs > config.capacity:
         raise InputError(f"--n-step {config.n_step}: longer than replay holds (--capacity {config.capacity}); raise it")
+    for name in ("envs", "batch"):
+        if getattr(config, name) % config.devices:
+            raise InputError(
+                f"--devices {config.devices}: they cannot share {getattr(config, name)} evenly (--{name}); make it a multiple of {config.devices}"
+            )
     if config.capacity < config.batch:
         raise InputError(f"--capacity {config.capacity}: smaller than a minibatch (--batch {config.batch}); raise it")
     return config
@@ -385,6 +394,7 @@ def plan(config: Config, spec: Spec) -> Plan:
     from swingup.learn import Plan
     from swingup.nets import PAPER, TFLEARN, Actor, Critic
     from swingup.priority import Priority
+    from swingup.split import split
 
     fit(config, spec)
     sizes: dict[str, Any] = {
@@ -416,7 +426,7 @@ def plan(config: Config, spec: Spec) -> Plan:
     )
     priority = None if config.priority is None else Priority(config.priority, config.priority_beta)
     updates = Fraction(config.updates).limit_denominator(1_000_000)
-    return Plan(agent, config.envs, config.capacity, config.warmup, config.uniform, updates, priority)
+    return Plan(agent, config.envs, config.capacity, config.warmup, config.uniform, updates, priority, split(config.devices))
 
 
 def noise(config: Config, spec: Spec) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -114,35 +114,114 @@ def chunk(task: Task, learning: bool, length: int, carry: Carry, seed: Any, coun
 
     def body(i: Any, both: tuple[Carry, Seen]) -> tuple[Carry, Seen]:
         carry, new = one(both[0])
-        return carry, jax.tree.map(lambda every, x: jax.lax.dynamic_update_index_in_dim(every, x, i, 0), both[1], new)
+        return placed(task, carry), jax.tree.map(lambda every, x: jax.lax.dynamic_update_index_in_dim(every, x, i, 0), both[1], new)
 
     return jax.lax.fori_loop(0, count, body, (carry, seen))
+
+
+def begin(task: Task, seed: Any) -> Carry:
+    """`start`, where the plan says."""
+    return placed(task, start(task, seed))
+
+
+def placed(task: Task, carry: Any, put: Any = jax.lax.with_sharding_constraint) -> Any:
+    """A carry spread over the plan's devices: what belongs to environments by environment, the rest whole on each."""
+    split = task.plan.split
+    if split is None:
+        return carry
+    whole, by_env = split.over(None), split.over(0)
+    spread = jax.tree.map(lambda _: whole, carry)._replace(
+        **{name: jax.tree.map(lambda _: by_env, getattr(carry, name)) for name in Carry._fields if name != "state"}
+    )
+    state, noise = spread.state, carry.state.noise
+    noise = jax.tree.map(lambda x: by_env if x.shape[:1] == (task.plan.n,) else whole, noise)
+    replay = None if carry.state.replay is None else state.replay._replace(rows=split.over(1))
+    return jax.tree.map(put, carry, spread._replace(state=state._replace(noise=noise, replay=replay)))
+
+
+def longest(plan: Plan, lanes: int = 1) -> int:
+    """Iterations of a chunk at most, for so many seeds at once."""
+    return max(1, min(LONGEST, CHUNK // (plan.rows * plan.agent.layout.width * lanes)))
+
+
+# Programs are kept for the seeds that a process trains one after the other.
+@lru_cache(4)
+def traced(task: Task) -> Any:
+    return jax.jit(partial(begin, task)).trace(np.uint32(0))
+
+
+@lru_cache(4)
+def beginning(task: Task) -> Any:
+    """What begins a run, compiled: seed -> Carry."""
+    return traced(task).lower().compile()
+
+
+@lru_cache(4)
+def chunks(task: Task, length: int) -> dict[bool, Program]:
+    """The chunks before and after learning starts, as programs that are compiled in the background."""
+    seed, first = np.uint32(0), traced(task)
+    shapes = placed(task, first.out_info, lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where))
+    compiler = ThreadPoolExecutor(1, "compile")
+    run = {k: Program(compiler, partial(chunk, task, k, length), shapes, seed, np.int32(0)) for k in (True, False)}
+    compiler.shutdown(wait=False)
+    return run
+
+
+class Alone:
+    """The device's side of a run: its carry, and the programs that move it on."""
+
+    def __init__(self, task: Task, seed: np.uint32):
+        self.task, self.seed, self.length, self.lanes = task, seed, longest(task.plan), 1
+        self.program = chunks(task, self.length)
+        self.here = beginning(task)(seed)
+
+    @property
+    def carry(self) -> Carry:
+        return self.here
+
+    @carry.setter
+    def carry(self, carry: Carry) -> None:
+        self.here = placed(self.task, carry, jax.device_put)
+
+    def run(self, learning: bool, count: int) -> Seen:
+        """Move on by `count` iterations."""
+        self.here, seen = self.program[learning](self.here, self.seed, np.int32(count))
+        return seen
 
 
 class FusedLoop(Loop):
     """Training on environments that are written in JAX, in chunks that end wherever someone may want to look.
 
     limit: steps after which an episode is truncated, where the environment's own is not smaller; every: step counts at whose
-    multiples a chunk ends (evaluations, checkpoints, rows of the logs); end: the last step.
+    multiples a chunk ends (evaluations, checkpoints, rows of the logs); end: the last step; device: makes the device's side from
+    (task, seed); its `length` is the longest chunk, `lanes` the seeds that share it.
     """
 
-    def __init__(self, plan: Plan, env: Any, seed: int, *, limit: int | None = None, every: tuple[int, ...] = (), end: int = 2**31):
+    def __init__(
+        self,
+        plan: Plan,
+        env: Any,
+        seed: int,
+        *,
+        limit: int | None = None,
+        every: tuple[int, ...] = (),
+        end: int = 2**31,
+        device: Any = Alone,
+    ):
         super().__init__(plan)
         self.seed, self.spec, self.every, self.end = np.uint32(seed), env.spec, every, end
         task = Task(plan, env, min((x for x in (env.limit, limit) if x is not None), default=None))
-        self.length = max(1, min(LONGEST, CHUNK // (plan.rows * plan.agent.layout.width)))
-        begin = jax.jit(partial(start, task)).trace(self.seed)
-        compiler = ThreadPoolExecutor(1, "compile")
-        self.run = {
-            k: Program(compiler, partial(chunk, task, k, self.length), begin.out_info, self.seed, np.int32(0))
-            for k in (True, False)
-        }
-        compiler.shutdown(wait=False)
-        self.carry = begin.lower().compile()(self.seed)
+        self.device = device(task, self.seed)
+        self.lanes = self.device.lanes
         self.ticks: deque[Tick] = deque()
         self.done = 0  # iterations of the device; `iteration` counts those handed out
         # Return, length and number of each environment's running episode.
         self.ret, self.lasted, self.number = np.zeros(plan.n), np.zeros(plan.n, np.int64), np.zeros(plan.n, np.int64)
+
+    @property
+    def carry(self) -> Carry:
+        """All that the compiled loop keeps."""
+        return self.device.carry
 
     @property
     def state(self) -> learn.State:  # type: ignore[override]
@@ -164,8 +243,8 @@ class FusedLoop(Loop):
         each, warm = self.plan.rows, self.plan.warmup_iterations
         learning, step = self.done >= warm, self.done * each
         ends = [every - step % every for every in self.every] + [self.end - step] * (self.end > step)
-        count = min(self.length, *(-(-x // each) for x in ends), *([] if learning else [warm - self.done]))
-        self.carry, seen = self.run[learning](self.carry, self.seed, np.int32(count))
+        count = min(self.device.length, *(-(-x // each) for x in ends), *([] if learning else [warm - self.done]))
+        seen = self.device.run(learning, count)
         rows, metrics = np.asarray(seen.rows), np.asarray(seen.metrics)
         for c in range(count):
             self.done += 1
@@ -193,7 +272,7 @@ class FusedLoop(Loop):
 
     def restore(self, learner: Learner) -> None:
         """Go on from an earlier learner; replay, noise and counters stay."""
-        self.carry = self.carry._replace(state=self.state._replace(learner=jax.tree.map(jnp.array, learner)))
+        self.device.carry = self.carry._replace(state=self.state._replace(learner=jax.tree.map(jnp.array, learner)))
 
     def snapshot(self) -> Snapshot:
         """All that this run is; only where a chunk ended."""
@@ -206,7 +285,7 @@ class FusedLoop(Loop):
     def resume(self, saved: Snapshot) -> bool:
         """Become what was saved; the environments are part of it, so it is always exact."""
         carry = fill(self.carry._replace(state=bare(self.state)), {k: v for k, v in saved.tensors.items() if k.startswith(".")})
-        self.carry = carry._replace(state=carry.state._replace(replay=self.ring(saved)))
+        self.device.carry = carry._replace(state=carry.state._replace(replay=self.ring(saved)))
         self.iteration = self.done = int(saved.tensors["host.iteration"])
         self.q_max, self.ret, self.lasted, self.number = (saved.tensors[f"host.{k}"].copy() for k in HOST)
         return True

@@ -39,6 +39,11 @@ class Keeper:
         """How a run goes on from a checkpoint: `exact`, or `episode-boundary` where an environment cannot be played again."""
         return "exact" if self.exact else "episode-boundary"
 
+    @property
+    def profile(self) -> dict[str, Any]:
+        """What the bits depend on: the machine, and the seeds that share the program, if several do."""
+        return runtime.profile(self.config.threads) | ({"lanes": self.loop.lanes} if self.loop.lanes > 1 else {})
+
     def evaluate(self, step: int, episodes: int, within: float | None = None) -> Evaluation:
         self.pending = True
         evaluation = evaluate_policy(self.loop.policy(), self.env, episodes, self.config.seed, within, self.stop.check)
@@ -75,7 +80,7 @@ class Keeper:
         about = {
             "class": self.kind,
             "pending": self.pending,
-            "profile": runtime.profile(self.config.threads),
+            "profile": self.profile,
             "logs": logs,
             "best": None if self.best is None else [self.best.returns, self.best.lengths],
         }
@@ -93,7 +98,7 @@ class Keeper:
         """
         if saved.ring is None:
             raise InputError(f"{saved.path}: holds no replay; it was not saved by swingup train")
-        odd = differences(saved.about["profile"], runtime.profile(self.config.threads))
+        odd = differences(saved.about["profile"], self.profile)
         if odd and exactly:
             raise InputError(f"{saved.path}: {'; '.join(odd)}; resume as it was, or without --require-exact")
         for line in odd:

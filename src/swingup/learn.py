@@ -20,6 +20,7 @@ from swingup import agent as algorithm
 from swingup import moments, noise, priority, replay
 from swingup.agent import Agent, Learner, Metrics
 from swingup.priority import Priority, Tree
+from swingup.split import Split
 from swingup.tree import stream
 
 
@@ -29,7 +30,8 @@ class Plan:
 
     warmup: transitions collected before the first update; uniform: whether the actions until then are uniform over the
     box (else the untrained policy's, with noise); updates: gradient steps per environment step, a fraction where many
-    environments share them; priority: how replay prefers surprising transitions (None: it does not).
+    environments share them; priority: how replay prefers surprising transitions (None: it does not); split: the devices that share
+    environments, replay and minibatch (None: one has it all).
     """
 
     agent: Agent
@@ -39,6 +41,7 @@ class Plan:
     uniform: bool = True
     updates: Fraction = Fraction(1)
     priority: Priority | None = None
+    split: Split | None = None
 
     @property
     def block(self) -> int:
@@ -120,6 +123,7 @@ def learn(plan: Plan, state: State, rows) -> tuple[State, Metrics]:
     agent, state = plan.agent, remember(plan, state, rows)
     ring, shape = state.replay, (agent.delay, agent.batch)
     count = int(plan.updates * plan.rows / agent.delay)
+    take = replay.take if plan.split is None else plan.split.take
     keys = [jax.random.split(stream(state.key, name, state.iteration), count) for name in ("sample", "smooth")]
 
     def step(carry, keys):
@@ -129,7 +133,7 @@ def learn(plan: Plan, state: State, rows) -> tuple[State, Metrics]:
         else:
             place = priority.draw(tree, keys[0], shape)
             weights = plan.priority.weigh(tree, place, replay.size(ring))
-        batches = replay.fold(agent.layout, replay.take(ring, place, agent.n_step), agent.gamma, agent.reward_scale)
+        batches = replay.fold(agent.layout, take(ring, place, agent.n_step), agent.gamma, agent.reward_scale)
         batches = batches._replace(obs=algorithm.see(learner, batches.obs), next_obs=algorithm.see(learner, batches.next_obs))
         learner, metrics, surprise = algorithm.update(agent, learner, batches, keys[1], weights)
         if tree is not None:

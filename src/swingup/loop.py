@@ -57,6 +57,7 @@ class Loop:
     state: State
     spec: Spec
     settled = True  # whether `state` is that of the last tick
+    lanes = 1  # seeds in the program that computes it, which decides its bits
     tick: Callable[[], Tick]
     snapshot: Callable[[], Snapshot]
     resume: Callable[[Snapshot], bool]

@@ -8,9 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+# What XLA leaves out of a GPU's programs so that each run of one gives the same bits.
+EXACT = "--xla_gpu_deterministic_ops=true"
 
-def prepare(threads: int) -> None:
+
+def prepare(threads: int, exact: bool = False) -> None:
     """Pin XLA's CPU threads and switch its compilation cache on; call it before JAX computes anything.
+
+    exact: on a GPU only operations that give the same bits each time; on a CPU they all do.
 
     The number of threads decides the bits of a matrix product, so it is a setting of the run and not a property of
     the machine: 2 threads on one core give the same bytes as 2 threads on eight. XLA reads NPROC when its backend starts;
@@ -18,6 +23,8 @@ def prepare(threads: int) -> None:
     """
     if not started():
         os.environ["NPROC"] = str(threads)
+        if exact and accelerated() and EXACT not in (flags := os.environ.get("XLA_FLAGS", "")):
+            os.environ["XLA_FLAGS"] = f"{flags} {EXACT}".strip()
     import jax
 
     if not (jax.config.values["jax_compilation_cache_dir"] or os.environ.get("SWINGUP_NO_CACHE")):
@@ -31,6 +38,17 @@ def prepare(threads: int) -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def accelerated() -> bool:
+    """Whether JAX will compute on something else than the CPU, told without starting it: by JAX_PLATFORMS, or by the plugins."""
+    from importlib.metadata import entry_points
+
+    wanted = os.environ.get("JAX_PLATFORMS", "")
+    if wanted:
+        return wanted.split(",")[0] != "cpu"
+    nvidia = Path("/dev/nvidiactl").exists()
+    return any(nvidia or "cuda" not in plugin.name for plugin in entry_points(group="jax_plugins"))
 
 
 def started() -> bool:

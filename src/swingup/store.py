@@ -19,10 +19,13 @@ from swingup.policy import Policy
 from swingup.types import Spec
 
 
-def new_folder(config: Config, run_dir: Path | None) -> Path:
-    """Make the folder of a new run: `run_dir`, or runs/{env}__{preset}__{seed}__{time}. Refuses one that exists."""
+def new_folder(config: Config, run_dir: Path | None, label: str | None = None) -> Path:
+    """Make the folder of a new run: `run_dir`, or runs/{env}__{preset}__{seed}__{time}. Refuses one that exists.
+
+    label: stands in for the seed.
+    """
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    name = f"{config.env.replace(':', '.').replace('/', '.')}__{config.preset}__{config.seed}__{stamp}"
+    name = f"{config.env.replace(':', '.').replace('/', '.')}__{config.preset}__{label or config.seed}__{stamp}"
     path = run_dir or Path("runs") / name
     for attempt in [path] if run_dir else [path, *(path.with_name(f"{name}-{i}") for i in range(2, 100))]:
         try:
@@ -71,6 +74,9 @@ def find_run(run: str | Path) -> Path:
         raise InputError(
             f"{folder}: no such run folder{f'; the newest is {near[0]}' if near else '; train one first: swingup train Pendulum-v1'}"
         )
+    if (folder / "group.json").is_file():
+        first = next(iter(sorted(folder.glob("seed-*"))), folder / "seed-0")
+        raise InputError(f"{folder}: a group of runs, one for each seed; name one of them, for example {first}")
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder}: not the folder of a run, it has no config.json")
     return folder

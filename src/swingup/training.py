@@ -7,12 +7,12 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import gymnasium
 
@@ -29,6 +29,7 @@ from swingup.stop import Interrupted, Stop, interruptible
 from swingup.video import Recorder, cubic, need_display, rendering
 
 if TYPE_CHECKING:
+    from swingup.group import Group
     from swingup.keeper import Keeper
     from swingup.loop import Loop
 
@@ -46,24 +47,42 @@ class Options:
     render: bool = False
     """Show the first environment in a window while it trains."""
     require_exact: bool = False
-    """When going on with a run: stop with an error where the result could differ by a bit from an uninterrupted one."""
+    """When going on with a run: stop with an error where the result could differ by a bit from an uninterrupted one. On a GPU:
+    only operations that give the same bits each time."""
 
 
+class Within(NamedTuple):
+    """What a group of runs gives to each of them: where it speaks (`print(text)`), what looks on, how it is stopped (None: by
+    signals of its own), and what makes its loop."""
+
+    console: Any
+    view: Any
+    stop: Stop | None
+    loop: Callable[[Config, Envs], Loop]
+
+
+@overload
+def train(env: Any, *, seeds: None = None, **settings: Any) -> Run: ...
+@overload
+def train(env: Any, *, seeds: str | int | Sequence[int], **settings: Any) -> Group: ...
 def train(
     env: Any,
     *,
     preset: str = "auto",
+    seeds: str | int | Sequence[int] | None = None,
+    seeds_mode: str = "auto",
     run_dir: str | Path | None = None,
     quiet: bool = False,
     record: bool = False,
     render: bool = False,
     **settings: Any,
-) -> Run:
-    """Train a policy and return its run.
+) -> Run | Group:
+    """Train a policy and return its run; with `seeds` one for each of them, and return their group.
 
     env: a Gymnasium id, `module:Id`, an environment that was made from an id, or a function that makes one.
     settings: fields of `Config` (`steps=`, `seed=`, `gamma=` ...); they win over the preset. run_dir: a new folder for
-    the run, else one under runs/. record: film training episodes; render: show them in a window.
+    the run, else one under runs/. record: film training episodes; render: show them in a window. seeds: a count, "0:8" or a list;
+    seeds_mode: auto, process or vmap (`swingup train --help`).
 
     Raises InputError (a ValueError) for settings or environments that cannot be used, EnvFault where the environment breaks
     its contract on the way, Diverged where a gradient stops being finite, KeyboardInterrupt where it was stopped; the
@@ -73,17 +92,28 @@ def train(
     config = check(apply(base(name, preset), {"env": name, **settings}, "train"))
     arguments = ", ".join(f"{k}={v!r}" for k, v in {"preset": preset, **settings}.items())
     options = Options(Path(run_dir) if run_dir else None, quiet, record, render)
-    return whole(run_training(config, env, options, f"swingup.train({name!r}, {arguments})"))
+    command = f"swingup.train({name!r}, {arguments})"
+    if seeds is None:
+        return whole(run_training(config, env, options, command))
+    from swingup import group
+
+    wanted = group.Seeds(group.numbers(seeds), group.mode_of(seeds_mode), "threads" in settings)
+    return group.complete(group.train(config, env, wanted, options, command))
 
 
 def resume(
     folder: str | Path, steps: int | None = None, env: Any = None, *, quiet: bool = False, require_exact: bool = False
-) -> Run:
-    """Go on with a run from its newest checkpoint, to `steps` environment steps in all (by default those it was meant for).
+) -> Run | Group:
+    """Go on with a run, or with all unfinished runs of a group, from its newest checkpoint, to `steps` environment steps in all (by default those it was meant for).
 
     env: the environment, where the run was trained on an object or a function. Raises InputError where the folder, its
     checkpoints or `steps` cannot be used, and with require_exact where the result could differ from an uninterrupted run.
     """
+    from swingup import group
+
+    if group.is_group(Path(folder)):
+        command = f"swingup.resume({str(folder)!r}, {steps})"
+        return group.complete(group.resume(Path(folder), steps, env, Options(None, quiet, require_exact=require_exact), command))
     old, config = settings_of(folder, steps)
     options = Options(old, quiet, require_exact=require_exact)
     return whole(run_training(config, env or Run(old).env, options, f"swingup.resume({str(folder)!r}, {steps})", old))
@@ -112,9 +142,25 @@ def run_training(config: Config, env: Any, options: Options, command: str, old: 
 
     command: what is written down as having started it.
     """
+    return ended(stages(config, env, options, command, old))
+
+
+def ended(run: Generator[None, None, Run]) -> Run:
+    """Let a run of `stages` go to its end."""
+    try:
+        while True:
+            next(run)
+    except StopIteration as end:
+        return end.value
+
+
+def stages(
+    config: Config, env: Any, options: Options, command: str, old: Path | None = None, within: Within | None = None
+) -> Generator[None, None, Run]:
+    """The same run in stages: it pauses wherever its loop is about to compute, so that several can take turns."""
     started = time.monotonic()
     with ExitStack() as stack:
-        stop = stack.enter_context(interruptible())
+        stop = (within and within.stop) or stack.enter_context(interruptible())
         # The environments first: an id or a space that cannot work is refused before JAX is imported or a folder made.
         envs = make_envs(config, env, options)
         for each in envs.hosts:
@@ -122,27 +168,32 @@ def run_training(config: Config, env: Any, options: Options, command: str, old: 
         fit(config, envs.testing.spec)
         enough_memory(config, envs.testing.spec.layout.width)
         folder = old or store.new_folder(config, options.run_dir)
-        runtime.prepare(config.threads)
-        from rich.console import Console
-
-        # In a notebook stderr has a red ground, and rich would put a page of HTML around every line.
-        console = Console(stderr=not in_notebook(), highlight=False, quiet=options.quiet, force_jupyter=False)
+        runtime.prepare(config.threads, options.require_exact)
+        console = within.console if within else console_of(options)
         if old is None:
             store.write_config(folder, config, command)
         if not isinstance(env, str):
             store.write(folder / "factory.txt", f"made from {env!r}, which only Python can give again: swingup.load(folder, env)\n")
         if options.record and isinstance(envs.training, GymEnv):
             envs.training.envs[0] = Recorder(envs.training.envs[0], folder / "videos", cubic, console.print)
-        console.print(f"{config.env} · preset {config.preset} · seed {config.seed} · {runtime.device_line(config.threads)}")
-        keeper = begin(config, envs, folder, Around(console, stack, stop, options.require_exact))
+        if within is None:
+            console.print(f"{config.env} · preset {config.preset} · seed {config.seed} · {runtime.device_line(config.threads)}")
+        keeper = begin(config, envs, folder, Around(console, stack, stop, options.require_exact, within))
         if old is not None:  # only now: a run that cannot go on keeps its settings and its result
             store.write_config(folder, config, command, append=True)
             (folder / "result.json").unlink(missing_ok=True)
-        last = finish(config, keeper, stop)
+        last = yield from finish(config, keeper, stop)
         if last is not None:
             result = figures(last, folder, time.monotonic() - started, keeper.loop.steps)
             store.write(folder / "result.json", json.dumps(result) + "\n")
     return Run(folder, None if isinstance(env, str) else env)
+
+
+def console_of(options: Options) -> Any:
+    """Where a run speaks: stderr; in a notebook that has a red ground, and rich would put a page of HTML around every line."""
+    from rich.console import Console
+
+    return Console(stderr=not in_notebook(), highlight=False, quiet=options.quiet, force_jupyter=False)
 
 
 class Envs(NamedTuple):
@@ -161,6 +212,10 @@ def make_envs(config: Config, env: Any, options: Options) -> Envs:
 
 def on_host(config: Config, env: Any, options: Options) -> Envs:
     """Gymnasium environments, in this process or in workers."""
+    if config.devices > 1:
+        raise InputError(
+            f"--devices {config.devices}: {config.env} runs in Python; only environments in JAX are shared (native/...)"
+        )
     if config.workers is not None:
         return in_workers(config, env, options)
     make = makers(config, env, options)
@@ -195,7 +250,11 @@ def fused(config: Config, options: Options) -> Envs:
         )
     if config.workers is not None:
         raise InputError(f"--workers {config.workers}: {config.env} is compiled together with the training; leave --workers out")
-    runtime.prepare(config.threads)
+    runtime.prepare(config.threads, options.require_exact)
+    if config.devices > 1:
+        from swingup.split import split
+
+        split(config.devices)  # now, before there is a folder
     testing = lockstep(config.env, copies_of(config), config.env, config.episode_steps)
     return Envs(find(config.env), testing, (testing,))
 
@@ -205,12 +264,14 @@ def copies_of(config: Config) -> int:
 
 
 class Around(NamedTuple):
-    """What surrounds a run: where it speaks, what closes with it, how it is stopped, whether only an exact way back will do."""
+    """What surrounds a run: where it speaks, what closes with it, how it is stopped, whether only an exact way back will do, and
+    the group that it belongs to."""
 
     console: Any
     stack: ExitStack
     stop: Stop
     exactly: bool
+    within: Within | None
 
 
 def begin(config: Config, envs: Envs, folder: Path, around: Around) -> Keeper:
@@ -218,10 +279,10 @@ def begin(config: Config, envs: Envs, folder: Path, around: Around) -> Keeper:
     from swingup.keeper import Keeper, newest
     from swingup.log import Logs
 
-    say, stack = around.console.print, around.stack
+    say, stack, within = around.console.print, around.stack, around.within
     saved = newest(folder, lambda line: say(f"warning: {line}"))
     since = saved.step if saved else -1 if (folder / "metrics.csv").exists() or (folder / "episodes.csv").exists() else None
-    loop = make_loop(config, envs)
+    loop = (within.loop if within else make_loop)(config, envs)
     logs = stack.enter_context(closing(Logs(folder, say, loop, since)))
     keeper = stack.enter_context(closing(Keeper(config, folder, loop, envs.testing, logs, around.stop)))
     if saved is None:
@@ -230,13 +291,16 @@ def begin(config: Config, envs: Envs, folder: Path, around: Around) -> Keeper:
         logs.graph(loop.plan.agent)
     else:
         say(f"resumed at step {saved.step:,}: {keeper.resume(saved, around.exactly)}")
-    for view in views(config, around.console, logs.episodes):
+    for view in [within.view] if within else views(config, around.console, logs.episodes):
         keeper.reports.append(stack.enter_context(closing(view)))
     return keeper
 
 
-def make_loop(config: Config, envs: Envs) -> Loop:
-    """The loop for these environments; a fused one lets us look at every step at which something is logged, evaluated or saved."""
+def make_loop(config: Config, envs: Envs, **device: Any) -> Loop:
+    """The loop for these environments; a fused one lets us look at every step at which something is logged, evaluated or saved.
+
+    device: where the fused one is to compute, if not alone (`FusedLoop`).
+    """
     engine = plan(config, envs.testing.spec)
     if not in_jax(config.env):
         from swingup.loop import HostLoop
@@ -247,7 +311,8 @@ def make_loop(config: Config, envs: Envs) -> Loop:
 
     every = (interval(engine.rows), config.eval_every, config.save_every or config.eval_every)
     by_episode = (engine.rows,) if config.episodes else ()
-    return FusedLoop(engine, envs.training, config.seed, limit=config.episode_steps, every=(*every, *by_episode), end=config.steps)
+    every = (*every, *by_episode)
+    return FusedLoop(engine, envs.training, config.seed, limit=config.episode_steps, every=every, end=config.steps, **device)
 
 
 def enough_memory(config: Config, width: int) -> None:
@@ -285,14 +350,19 @@ def views(config: Config, console: Any, episodes: int) -> list[Any]:
     return curve or [Bar(console, config.steps, config.episodes, episodes)]
 
 
-def finish(config: Config, keeper: Keeper, stop: Stop) -> Evaluation | None:
-    """Tick until the budget is spent, evaluating and saving on the way; keeps the policy whatever happens. None if interrupted."""
+def finish(config: Config, keeper: Keeper, stop: Stop) -> Generator[None, None, Evaluation | None]:
+    """Tick until the budget is spent, evaluating and saving on the way; keeps the policy whatever happens. None if interrupted.
+
+    Pauses where the next tick is not there yet but has to be computed.
+    """
     loop = keeper.loop
     try:
         # Not where it was the closing evaluation that did not end: that one is made anew below.
         if keeper.pending and not stop.asked and due(config, keeper, loop.steps - loop.plan.rows):
             keeper.evaluate(loop.steps, config.eval_episodes)
         while not over(config, keeper) and not (stop.asked and loop.settled):
+            if loop.settled:
+                yield
             before, tick = loop.steps, loop.tick()
             for report in keeper.reports:
                 report.tick(tick)

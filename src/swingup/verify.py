@@ -23,6 +23,11 @@ def verify(folder: Path) -> str:
     if not steps:
         raise InputError(f"{folder}: no checkpoint yet; train longer than --save-every or --eval-every")
     goal = checkpoint.load(run.folder / "ckpt", steps[-1])
+    if "lanes" in goal.about["profile"]:
+        lanes = goal.about["profile"]["lanes"]
+        raise InputError(
+            f"{folder}: trained as one of {lanes} seeds in one program, which alone rounds differently; nothing to compare"
+        )
     start = checkpoint.load(run.folder / "ckpt", steps[-2]) if len(steps) > 1 else None
     runtime.prepare(config.threads)
     from swingup.loop import Snapshot
