@@ -9,7 +9,7 @@ host does with a chunk, as training has it: checks, episodes, rows for logs.
 Seeds: S runs in one program (`--seeds S --seeds-mode vmap`), each with one environment and one update a step; steps and updates are those of
 all seeds together.
 
-Every figure is the best and the median of REPEATS chunks, after one that is not counted. Other devices' tables in the file stay.
+Every figure is the best and the median of several chunks, after one that is not counted. Other devices' tables in the file stay.
 """
 
 import platform
