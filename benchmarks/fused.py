@@ -1,6 +1,6 @@
 """Steps per second of the fused loop: `python benchmarks/fused.py` writes its tables into docs/results/fused.md.
 
-The pendulum's own settings (256-256 networks, minibatch 64) on native/Pendulum-v1, XLA with one thread on a CPU.
+The pendulum's settings with 256-256 networks and minibatch 64 on native/Pendulum-v1, XLA with one thread on a CPU.
 
 Environments: N in lockstep with one learner. Each lockstep step pays for one update (`--envs N --updates 1/N`), as an update is what costs: its
 price is the same for all N. `device` is the compiled chunk alone, a second or so without a round trip to the host; `loop` adds what the
@@ -40,7 +40,7 @@ UPDATES = 512
 def loops(envs: int, seeds: int) -> list[FusedLoop]:
     """Fused loops past their warm-up; several seeds share one program."""
     settings = {"envs": envs, "updates": 1 / envs, "warmup": max(500, 4 * envs), "capacity": max(10_000, 100 * envs)}
-    settings |= {"steps": 2**31 - 1}
+    settings |= {"steps": 2**31 - 1, "hidden": (256, 256)}
     env = find(ENV)
     engine = plan(check(apply(base(ENV), settings, "benchmark")), env.spec)
     among = Lanes(seeds)
