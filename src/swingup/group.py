@@ -190,7 +190,7 @@ def go_on(group: Group, options: Options, command: str, steps: int | None = None
             drive(group, todo, config, Order(options, command, steps), stop, view)
     group.seconds = time.monotonic() - started
     group.failed = {m.seed: m.error for m in members if m.state == "failed"}
-    if not stop.asked and not group.unfinished:
+    if todo and not group.unfinished:
         store.write(group.folder / "group.json", json.dumps({**group.about, "result": group.result}, indent=2) + "\n")
     return group
 
