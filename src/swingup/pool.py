@@ -188,7 +188,7 @@ def attempt(member: Member, env: Any, order: dict[str, Any], tell: Callable[[dic
 
     within = Within(Teller(tell), Watch(member, lambda: tell(member.row())), None, make_loop)
     try:
-        folder, config = settings_of(member.folder, order["steps"])
+        folder, config = settings_of(member.folder, None)
         options = Options(folder, quiet=True, record=order["record"], require_exact=order["exact"])
         source = Run(folder).env if env is None else env
         member.ended(ended(stages(config, source, options, order["command"], folder, within)))
