@@ -60,6 +60,7 @@ def test_each_seed_is_an_ordinary_run_with_the_bytes_of_its_own_command(tmp_path
     assert said["seeds"] == means
     assert said["iqm"] == pytest.approx(float(iqm(np.array([*means.values()]))))
     assert said["ci95"][0] <= said["iqm"] <= said["ci95"][1]
+    assert json.loads((folder / "group.json").read_text())["result"] == said
     one = command("train", NATIVE, "--seed", "1", "--threads", "1", *FLAGS, "--quiet", "--run-dir", str(alone))
     assert one.returncode == 0, one.stderr
     for name in ("policy/last.safetensors", "config.json", "evaluations.csv"):

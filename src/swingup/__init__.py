@@ -13,6 +13,7 @@ PUBLIC = {
     "resume": "training",
     "load": "run",
     "Run": "run",
+    "Group": "group",
     "Config": "config",
     "DDPG": "model",
     "Policy": "policy",
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from swingup.errors import Diverged as Diverged
     from swingup.errors import EnvFault as EnvFault
     from swingup.errors import InputError as InputError
+    from swingup.group import Group as Group
     from swingup.model import DDPG as DDPG
     from swingup.policy import Policy as Policy
     from swingup.run import Run as Run

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 USAGE = """swingup: continuous-control policies with DDPG, in JAX
 
   swingup train ENV      train a policy          swingup train Pendulum-v1
+  swingup train --seeds  several seeds           swingup train Pendulum-v1 --seeds 8
   swingup eval RUN       evaluate a run          swingup eval runs/... --episodes 100
   swingup resume RUN     go on with a run        swingup resume runs/... --steps 20000
   swingup verify RUN     the same bits again?    swingup verify runs/...

@@ -150,10 +150,14 @@ def train(config: Config, env: Any, wanted: Seeds, options: Options, command: st
     folder = store.new_folder(config, options.run_dir, f"{len(every)}-seeds")
     for each in every:
         (folder / f"seed-{each.seed}").mkdir()
-        store.write(folder / f"seed-{each.seed}" / "config.json", json.dumps(asdict(each), indent=2) + "\n")
+        save_config(folder / f"seed-{each.seed}", each)
     about = {"env": config.env, "preset": config.preset, "mode": mode, "seeds": list(wanted.numbers), "command": command}
     store.write(folder / "group.json", json.dumps(about, indent=2) + "\n")
     return go_on(Group(folder, None if isinstance(env, str) else env), options, command, started=started)
+
+
+def save_config(folder: Path, config: Config) -> None:
+    store.write(folder / "config.json", json.dumps(asdict(config), indent=2) + "\n")
 
 
 def preflight(config: Config, env: Any, options: Options) -> None:
@@ -179,6 +183,10 @@ def go_on(group: Group, options: Options, command: str, steps: int | None = None
         config = check(replace(config, steps=steps))
     members = [member_of(group, seed, config.steps if steps is not None else None) for seed in group.seeds]
     todo = [m for m in members if m.state != "done"]
+    if steps is not None:
+        for member in todo:  # all of them now, so that one that is not reached before a stop is known to be unfinished
+            save_config(member.folder, check(replace(store.read_config(member.folder), steps=steps)))
+            (member.folder / "result.json").unlink(missing_ok=True)
     with ExitStack() as stack:
         stop = stack.enter_context(interruptible())
         console = console_of(options)
@@ -187,10 +195,10 @@ def go_on(group: Group, options: Options, command: str, steps: int | None = None
         if todo:
             how = "in one program" if group.mode == "vmap" else f"{workers(todo, config)} at a time"
             console.print(f"{config.env} · preset {config.preset} · {len(todo)} seeds, {how}", markup=False)
-            drive(group, todo, config, Order(options, command, steps), stop, view)
+            drive(group, todo, config, Order(options, command), stop, view)
     group.seconds = time.monotonic() - started
     group.failed = {m.seed: m.error for m in members if m.state == "failed"}
-    if not stop.asked and not group.unfinished:
+    if todo and not group.unfinished:
         store.write(group.folder / "group.json", json.dumps({**group.about, "result": group.result}, indent=2) + "\n")
     return group
 
@@ -206,18 +214,16 @@ def member_of(group: Group, seed: int, steps: int | None) -> Member:
 
 @dataclass(frozen=True)
 class Order:
-    """What all seeds are to know: how they show themselves, the command that is written down, and a new length (or None)."""
+    """What all seeds are to know: how they show themselves, and the command that is written down."""
 
     options: Options
     command: str
-    steps: int | None
 
 
 def side_by_side(group: Group, todo: list[Member], config: Config, order: Order, stop: Stop, view: Board | Events) -> None:
     """In worker processes, one for each core (or for as many threads as a seed has)."""
     pool = Pool(workers(todo, config), group.env, group.folder / "output.txt", view.say)
     message = {
-        "steps": order.steps,
         "command": order.command,
         "record": order.options.record,
         "exact": order.options.require_exact,
@@ -256,8 +262,6 @@ def run_of(
 ) -> Generator[None, None, Run]:
     """A seed's run in stages."""
     config = store.read_config(member.folder)
-    if order.steps is not None:
-        config = check(replace(config, steps=order.steps))
     options = replace(order.options, run_dir=member.folder, quiet=True)
     within = Within(Aloud(member, view), Watch(member), stop, loop)
     return stages(config, group.env or config.env, options, order.command, member.folder, within)

@@ -46,8 +46,10 @@ class Pool:
                     look()
                     if stop.asked:
                         self.each(lambda worker: worker.stop())
-        finally:  # at once, where it is an error that leads here
-            stop.asked = True
+        except BaseException:
+            stop.asked = True  # so that no thread begins another run
+            raise
+        finally:
             self.each(lambda worker: worker.kill())
             for thread in threads:
                 thread.join()
@@ -77,7 +79,8 @@ class Pool:
             if member.state not in ("done", "failed", "stopped"):
                 died = worker.process.wait() if worker else 0
                 stopped = stop.asked or died == -signal.SIGTERM
-                member.update({"state": "stopped" if stopped else "failed", "speed": None, "error": fate(died, self.log)})
+                member.update({"state": "stopped" if stopped else "failed", "speed": None})
+                member.error = "" if stopped else fate(died, self.log)
 
 
 def fate(code: int, log: Path) -> str:
@@ -185,7 +188,7 @@ def attempt(member: Member, env: Any, order: dict[str, Any], tell: Callable[[dic
 
     within = Within(Teller(tell), Watch(member, lambda: tell(member.row())), None, make_loop)
     try:
-        folder, config = settings_of(member.folder, order["steps"])
+        folder, config = settings_of(member.folder, None)
         options = Options(folder, quiet=True, record=order["record"], require_exact=order["exact"])
         source = Run(folder).env if env is None else env
         member.ended(ended(stages(config, source, options, order["command"], folder, within)))
