@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gymnasium
 
-from swingup import runtime, store
+from swingup import runtime, store, trust
 from swingup.config import Config, apply, base, check, fit, plan
 from swingup.envs.api import HostEnv
 from swingup.envs.gym import GymEnv, factory
@@ -47,6 +47,8 @@ class Options:
     """Show the first environment in a window while it trains."""
     require_exact: bool = False
     """When going on with a run: stop with an error where the result could differ by a bit from an uninterrupted one."""
+    weights_only: bool = False
+    """When going on with a run whose saved replay is damaged: with its weights, a new replay and new episodes."""
 
 
 def train(
@@ -69,6 +71,8 @@ def train(
     its contract on the way, Diverged where a gradient stops being finite, KeyboardInterrupt where it was stopped; the
     policy until then is kept.
     """
+    if isinstance(env, str):
+        trust.remember(env)
     name = env if isinstance(env, str) else describe(factory(env))
     config = check(apply(base(name, preset), {"env": name, **settings}, "train"))
     arguments = ", ".join(f"{k}={v!r}" for k, v in {"preset": preset, **settings}.items())
@@ -77,15 +81,22 @@ def train(
 
 
 def resume(
-    folder: str | Path, steps: int | None = None, env: Any = None, *, quiet: bool = False, require_exact: bool = False
+    folder: str | Path,
+    steps: int | None = None,
+    env: Any = None,
+    *,
+    quiet: bool = False,
+    require_exact: bool = False,
+    weights_only: bool = False,
 ) -> Run:
     """Go on with a run from its newest checkpoint, to `steps` environment steps in all (by default those it was meant for).
 
     env: the environment, where the run was trained on an object or a function. Raises InputError where the folder, its
     checkpoints or `steps` cannot be used, and with require_exact where the result could differ from an uninterrupted run.
+    weights_only: where the saved replay is damaged, go on with the weights, a new replay and new episodes.
     """
     old, config = settings_of(folder, steps)
-    options = Options(old, quiet, require_exact=require_exact)
+    options = Options(old, quiet, require_exact=require_exact, weights_only=weights_only)
     return whole(run_training(config, env or Run(old).env, options, f"swingup.resume({str(folder)!r}, {steps})", old))
 
 
@@ -134,7 +145,7 @@ def run_training(config: Config, env: Any, options: Options, command: str, old: 
         if options.record and isinstance(envs.training, GymEnv):
             envs.training.envs[0] = Recorder(envs.training.envs[0], folder / "videos", cubic, console.print)
         console.print(f"{config.env} · preset {config.preset} · seed {config.seed} · {runtime.device_line(config.threads)}")
-        keeper = begin(config, envs, folder, Around(console, stack, stop, options.require_exact))
+        keeper = begin(config, envs, folder, Around(console, stack, stop, options.require_exact, options.weights_only))
         if old is not None:  # only now: a run that cannot go on keeps its settings and its result
             store.write_config(folder, config, command, append=True)
             (folder / "result.json").unlink(missing_ok=True)
@@ -205,12 +216,14 @@ def copies_of(config: Config) -> int:
 
 
 class Around(NamedTuple):
-    """What surrounds a run: where it speaks, what closes with it, how it is stopped, whether only an exact way back will do."""
+    """What surrounds a run: where it speaks, what closes with it, how it is stopped, whether only an exact way back will do, or
+    even weights alone."""
 
     console: Any
     stack: ExitStack
     stop: Stop
     exactly: bool
+    weights_only: bool
 
 
 def begin(config: Config, envs: Envs, folder: Path, around: Around) -> Keeper:
@@ -219,7 +232,7 @@ def begin(config: Config, envs: Envs, folder: Path, around: Around) -> Keeper:
     from swingup.log import Logs
 
     say, stack = around.console.print, around.stack
-    saved = newest(folder, lambda line: say(f"warning: {line}"))
+    saved = newest(folder, lambda line: say(f"warning: {line}"), not around.weights_only)
     since = saved.step if saved else -1 if (folder / "metrics.csv").exists() or (folder / "episodes.csv").exists() else None
     loop = make_loop(config, envs)
     logs = stack.enter_context(closing(Logs(folder, say, loop, since)))
