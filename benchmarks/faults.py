@@ -17,7 +17,10 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import os
+import random
+import subprocess
 import sys
 import tempfile
 import time
@@ -28,7 +31,12 @@ from typing import NamedTuple
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
+import faultcases.contracts  # noqa: E402
+import faultcases.hostile  # noqa: E402
+import faultcases.saves  # noqa: E402
+import faultcases.troubled  # noqa: E402
 from faultcases import runs  # noqa: E402
+from swingup import checkpoint  # noqa: E402
 
 RESULTS, PAGE = ROOT / "docs" / "results" / "reliability.csv", ROOT / "docs" / "reliability.md"
 ENVS = ("Pendulum-v1", "Hopper-v5", "Ant-v5", "native/Pendulum-v1")
@@ -84,7 +92,140 @@ def kill(wanted: Wanted) -> Iterator[Row]:
         yield Row("kill", what, victim.kills, int(bool(odd)), seconds, wanted.command("kill", env), note)
 
 
-PARTS: dict[str, Callable[[Wanted], Iterator[Row]]] = {"kill": kill}
+def saves(wanted: Wanted) -> Iterator[Row]:
+    """Interrupted saves and damaged files, on checkpoints alone."""
+    checkpoint.CHUNK_BYTES = 5 * faultcases.saves.ROW_BYTES
+    work = {
+        "a save interrupted at a system call (SIGKILL, ENOSPC, EIO, short writes)": lambda n: faultcases.saves.interruptions(
+            n or 10**6
+        ),
+        "one bit of a checkpoint flipped": lambda n: faultcases.saves.damages(n or 1000, cut=False),
+        "a file of a checkpoint cut short": lambda n: faultcases.saves.damages(n or 200, cut=True, seed=1),
+    }
+    for what, do in work.items():
+        started = time.monotonic()
+        done = do(wanted.count)
+        bad = [f"{name}: {problem}" for name, problem in done if problem]
+        yield Row("saves", what, len(done), len(bad), time.monotonic() - started, wanted.command("saves"), "; ".join(bad[:3]))
+
+
+def cores(wanted: Wanted) -> Iterator[Row]:
+    """The same seed in fresh processes; the first of them compiles, the others find its programs."""
+    count, ends = wanted.count or 5, []
+    for seen in (1, 2):
+        started = time.monotonic()
+        for k in range(count):
+            folder = wanted.folder / f"{seen}-{k}"
+            cache = {"XDG_CACHE_HOME": str(wanted.folder / f"cache{seen}")}
+            args = ["train", "Pendulum-v1", *runs.flags(), "--quiet", "--run-dir", folder]
+            done = runs.swing(*args, code=runs.SEEN.format(cores=seen), **cache)
+            ends.append(runs.final(folder) if done.returncode == 0 else {"error": done.stderr})
+        odd = [why for end in ends[-count:] if (why := runs.differing(end, ends[0]))]
+        what = f"same seed, fresh process, {seen} core{'s' * (seen > 1)} visible"
+        yield Row("cores", what, count, len(odd), time.monotonic() - started, wanted.command("cores"), "; ".join(odd[:3]))
+
+
+def workers(wanted: Wanted) -> Iterator[Row]:
+    """Worker processes that die, raise and hang in the middle of a step, against a run where they do not."""
+    faultcases.troubled.write(wanted.folder)
+    whole = wanted.folder / "whole"
+    faultcases.troubled.train(whole, "none", 0)
+    for kind, number in {"kill": 20, "raise": 20, "hang": 5}.items():
+        started, count, folder = time.monotonic(), wanted.count or number, wanted.folder / kind
+        done, troubles = faultcases.troubled.train(folder, kind, count)
+        odd = done.stderr[-300:] if done.returncode else runs.differing(runs.final(folder), runs.final(whole))
+        restarts = done.stderr.count("is started again")
+        note = odd or f"{restarts} restarts, same bytes as the undisturbed run"
+        failures = troubles if odd else count - troubles
+        what = f"a worker's step made to {kind}"
+        yield Row("workers", what, troubles, failures, time.monotonic() - started, wanted.command("workers"), note)
+
+
+def hostile(wanted: Wanted) -> Iterator[Row]:
+    """Run folders that were made to do harm, through load, eval and resume under Python's audit hook."""
+    started, names = time.monotonic(), list(faultcases.hostile.CASES)[: wanted.count]
+    sound, work = wanted.folder / "sound", wanted.folder / "work"
+    work.mkdir()
+    settings = runs.flags(steps=300, warmup=100, capacity=100, every=100, evaluate=100, more="final-episodes=1")
+    runs.swing("train", "Pendulum-v1", *settings, "--quiet", "--run-dir", sound)
+    command = [sys.executable, str(faultcases.hostile.__file__), str(sound), str(work), *names]
+    done = subprocess.run(command, capture_output=True, text=True)
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    bad = [f"{f['case']}: {why}" for f in found if (why := faultcases.hostile.verdict(f))]
+    bad += [f"{name}: not reached, {done.stderr[-200:]}" for name in names[len(found) :]]
+    refused = sum(any(said["code"] for said in f["said"].values()) for f in found)
+    note = "; ".join(bad[:3]) or f"{refused} refused in one line, {len(found) - refused} repaired or passed over with a warning"
+    yield Row(
+        "hostile",
+        "hostile files in a run's folder",
+        len(names),
+        len(bad),
+        time.monotonic() - started,
+        wanted.command("hostile"),
+        note,
+    )
+
+
+# How many signals arrive in each phase, and among how many of its calls they are drawn.
+SIGNALS = {
+    "collect": (7, 300), "update": (7, 300), "compile": (1, 1), "compiled": (4, 4), "episode": (8, 390), "evaluation": (2, 2),
+    "save": (3, 3), "write": (6, 8), "policy": (3, 3), "video": (5, 250), "encode": (4, 200),
+}  # fmt: skip
+
+
+def signals(wanted: Wanted) -> Iterator[Row]:
+    """SIGTERM in every phase: a durable checkpoint within five seconds, exit 75, and the same end after a resume."""
+    settings = [*runs.flags(steps=300, warmup=100, capacity=100, every=100, evaluate=100), "--quiet"]
+    whole = wanted.folder / "whole"
+    runs.swing("train", "Pendulum-v1", *settings, "--run-dir", whole)
+    expected, draw, slowest = runs.final(whole), random.Random(0), 0.0
+    for phase, (number, calls) in SIGNALS.items():
+        started, bad = time.monotonic(), []
+        instants = sorted(draw.sample(range(1, calls + 1), min(wanted.count or number, number, calls)))
+        for when in instants:
+            folder = wanted.folder / f"{phase}{when}"
+            args = ["train", "Pendulum-v1", *settings, *(["--record"] if phase in ("video", "encode") else [])]
+            done, seconds = runs.signalled(phase, when, folder, args)
+            after = runs.swing("resume", folder, "--quiet", "--require-exact")
+            slowest = max(slowest, seconds.get("durable", 99.0))
+            if done.returncode != 75 or seconds.get("durable", 99.0) > 5:
+                bad.append(f"call {when}: exit {done.returncode}, durable after {seconds.get('durable')} s")
+            elif after.returncode or (odd := runs.differing(runs.final(folder), expected)):
+                bad.append(f"call {when}: {after.stderr[-200:] if after.returncode else odd}")
+        note = "; ".join(bad[:3]) or f"slowest so far {slowest:.2f} s to the durable checkpoint"
+        what = f"SIGTERM in phase {phase}"
+        yield Row("signals", what, len(instants), len(bad), time.monotonic() - started, wanted.command("signals"), note)
+
+
+def contract(wanted: Wanted) -> Iterator[Row]:
+    """Every mutant in a real loop: refused with the field named, and replay has not seen the step."""
+    loop, message = faultcases.contracts.loop(), ""
+    for when in (0, 1, 5, 1000):
+        started, bad = time.monotonic(), []
+        for name in list(faultcases.contracts.MUTANTS)[: wanted.count]:
+            if message := faultcases.contracts.refused(loop, name, when):
+                bad.append(f"{name}: {message}")
+        cases, seconds = len(list(faultcases.contracts.MUTANTS)[: wanted.count]), time.monotonic() - started
+        yield Row(
+            "contract",
+            f"a broken contract at step {when}",
+            cases,
+            len(bad),
+            seconds,
+            wanted.command("contract"),
+            "; ".join(bad[:3]),
+        )
+
+
+PARTS: dict[str, Callable[[Wanted], Iterator[Row]]] = {
+    "kill": kill,
+    "saves": saves,
+    "cores": cores,
+    "workers": workers,
+    "hostile": hostile,
+    "signals": signals,
+    "contract": contract,
+}
 
 
 def record(row: Row) -> None:

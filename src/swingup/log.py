@@ -150,7 +150,8 @@ class Logs:
         """Go on from what was saved at `step`. Nothing on disk is touched before all of it is understood."""
         logged, episodes, seconds = int(about["logged"]), int(about["episodes"]), float(about["seconds"])
         window = [Metrics(*map(float, m)) for m in about["window"]]
-        recent = [Episode(*map(int, e[:3]), float(e[3]), int(e[4]), bool(e[5]), *map(float, e[6:])) for e in about["recent"]]
+        kinds = (int, int, int, float, int, bool, float)
+        recent = [Episode(*(kind(x) for kind, x in zip(kinds, e, strict=True))) for e in about["recent"]]
         found = {k.removeprefix("health."): v for k, v in tensors.items() if k.startswith("health.")}
         if self.health and found:
             self.health.resume(found)

@@ -1,8 +1,13 @@
 """Forty ways in which an environment breaks its contract, and the words with which it must be refused."""
 
+import re
+from typing import Any
+
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
+
+from swingup.errors import EnvFault
 
 
 class Mutant(gymnasium.Env):
@@ -40,6 +45,7 @@ OBSERVATIONS = {
     "too long": (first(np.zeros(4, "f4")), "shape"),
     "a row": (first(np.zeros((1, 3), "f4")), "shape"),
     "float64": (first(np.zeros(3)), "is float64, its space says float32"),
+    "float16": (first(np.zeros(3, np.float16)), "is float16"),
     "int": (first(np.zeros(3, int)), "is int64"),
     "complex": (first(np.zeros(3, complex)), "complex"),
     "objects": (first(np.array([0, None, 0], object)), "is object"),
@@ -76,3 +82,35 @@ OUTCOMES = {
     "an exception": (lambda a: 1 / 0, "it raised ZeroDivisionError: division by zero"),
 }
 MUTANTS = {**OBSERVATIONS, **OUTCOMES}
+
+
+def loop() -> Any:
+    """A training loop on a sound environment of the mutants' sizes."""
+    from swingup.config import apply, base, check, plan
+    from swingup.envs.gym import GymEnv
+    from swingup.loop import HostLoop
+
+    settings = {"env": "mutant", "hidden": (16, 16), "batch": 16, "warmup": 20, "capacity": 100}
+    env = GymEnv(lambda: Mutant(-1, None), 1, "mutant")
+    return HostLoop(plan(check(apply(base("mutant"), settings, "mutants")), env.spec), env, 0)
+
+
+def refused(loop: Any, name: str, when: int) -> str:
+    """Let the loop go on with a mutant that breaks its contract after `when` sound steps; what is wrong with the answer, or nothing."""
+    from swingup.collect import HostCollector
+    from swingup.envs.gym import GymEnv
+
+    mutate, message = MUTANTS[name]
+    loop.collector = HostCollector(GymEnv(lambda: Mutant(when + 1, mutate), 1, "mutant"), 0)
+    before = int(loop.state.replay.head)
+    try:
+        for _ in range(when + 1):
+            loop.tick()
+    except EnvFault as error:
+        if not re.search(message, str(error)) or "environment mutant [0]" not in str(error):
+            return f"said {error}"
+    else:
+        return "not refused"
+    if int(loop.state.replay.head) != before + when:
+        return "its step is in replay"
+    return "" if np.isfinite(np.asarray(loop.state.replay.rows)).all() else "replay is not finite"

@@ -117,19 +117,21 @@ PHASES = {
     "collect": "loop.HostLoop.collect",
     "update": "loop.HostLoop.tick",
     "compile": "loop.HostLoop.__init__",
+    "compiled": "loop.Program.__call__",
     "evaluation": "keeper.evaluate_policy",
+    "episode": "policy.Policy.act",
     "save": "keeper.Keeper.save",
     "write": "checkpoint.write",
     "policy": "store.save_policy",
     "closing": "keeper.evaluate_policy",
     "video": "video.Recorder.step",
-    "encode": "video.encode",
+    "encode": "video.Movie.add",
 }
 
 SIGNALLED = """
 import json, os, signal, sys, time
 from pathlib import Path
-from swingup import checkpoint, cli, keeper, loop, store, video
+from swingup import checkpoint, cli, keeper, loop, policy, store, video
 owner, name, when, note = {owner}, {name!r}, {when}, {note!r}
 plain, calls, told = getattr(owner, name), [], {{}}
 def signalled(*args, **options):
