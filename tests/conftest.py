@@ -15,6 +15,7 @@ import pytest
 def own_cache(tmp_path_factory):
     """Compiled programs are shared between the tests of one session and with nobody else."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))  # the modules that a user has named
     from swingup import runtime
 
     runtime.prepare(2)  # a loop made twice is compiled once

@@ -1,7 +1,6 @@
 """Checkpoints against a plain copy: what loads was saved, to the last bit, whatever happens to disk, process or files."""
 
 import contextlib
-import importlib.util
 import itertools
 import json
 import os
@@ -18,14 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from faultcases import saves as faults
 from swingup import checkpoint
 from swingup.checkpoint import Checkpoints, Unloadable, load, place, seal, steps
 from swingup.errors import InputError
-
-SCRIPT = Path(__file__).parent.parent / "benchmarks" / "checkpoint_faults.py"
-spec = importlib.util.spec_from_file_location("checkpoint_faults", SCRIPT)
-faults = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(faults)
 
 
 class Recorder:
@@ -301,7 +296,7 @@ def test_a_forked_child_neither_keeps_the_lock_nor_saves(tmp_path):
 
 def test_saves_are_interrupted_and_checkpoints_damaged():
     """20 saves interrupted, 40 bits flipped, 10 files cut; in a process of its own, because it forks."""
-    done = subprocess.run([sys.executable, SCRIPT, "20", "40", "10"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, faults.__file__, "20", "40", "10"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "| 70 | 0 |" in done.stdout
 

@@ -35,6 +35,7 @@ LAYERS = [
         "stats",
         "compare",
         "store",
+        "trust",
         "log",
         "run",
         "plot",

@@ -1,17 +1,14 @@
 """Nothing is lost: a run that was interrupted anywhere goes on to the same bytes, and never claims that when it is not so."""
 
 import os
-import random
 import signal
-import subprocess
-import sys
-import time
 
 import jax
 import numpy as np
 import pytest
 
 import swingup
+from faultcases import runs
 from swingup import checkpoint, runtime, training
 from swingup.cli import run as cli
 from swingup.config import apply, base, check, plan
@@ -21,8 +18,7 @@ from swingup.evaluate import replayable
 from swingup.loop import HostLoop, Snapshot
 
 SMALL = {"hidden": (16, 16), "batch": 16, "warmup": 60, "capacity": 500, "env": "Pendulum-v1"}
-SETTINGS = "steps=900 warmup=200 hidden=16 batch=16 capacity=400 eval-every=300 save-every=100 eval-episodes=2 final-episodes=2"
-FLAGS = [f"--{setting}" for setting in SETTINGS.split()] + ["--quiet"]
+FLAGS = [*runs.flags(), "--quiet"]
 
 
 def make_loop(**changes):
@@ -90,18 +86,6 @@ def test_a_snapshot_of_other_sizes_is_refused():
         make_loop(capacity=300).resume(saved)
 
 
-def final(folder):
-    """What a finished run comes to, without clocks."""
-    newest = checkpoint.load(folder / "ckpt")
-    tables = {}
-    for name, clock in (("episodes", "seconds"), ("metrics", "steps_per_second"), ("evaluations", "")):
-        columns = swingup.load(folder).__getattribute__(name)
-        tables[name] = {k: v.tobytes() for k, v in columns.items() if k != clock}
-    tensors = {k: v.tobytes() for k, v in newest.tensors.items()}
-    policy = (folder / "policy" / "last.safetensors").read_bytes()
-    return newest.step, tensors, newest.ring.tobytes(), newest.about["best"], tables, policy
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The run that nothing interrupted."""
@@ -113,60 +97,27 @@ def whole(tmp_path_factory):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_kill_minus_nine_changes_nothing(whole, tmp_path, seed):
     """Three kills at random instants, some of them inside saves, then the end: the same bytes everywhere."""
-    folder, instants = tmp_path / "run", random.Random(seed)
-    code = "import sys; from swingup.cli import run; sys.exit(run(sys.argv[1:]))"
-    command = [sys.executable, "-c", code, "train", "Pendulum-v1", *FLAGS, "--run-dir", str(folder), "--resume"]
+    victim = runs.Killed("Pendulum-v1", runs.flags(), tmp_path / "run", seed, steps=900)
     for _ in range(3):
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        newest = max(checkpoint.steps(folder / "ckpt"), default=0) if folder.exists() else 0
-        until = newest + instants.choice([100, 200, 300])
-        while child.poll() is None and not (folder / "ckpt").exists():
-            time.sleep(0.01)
-        while child.poll() is None and max(checkpoint.steps(folder / "ckpt"), default=0) < min(until, 800):
-            time.sleep(0.001)
-        time.sleep(instants.random() * 0.05)
-        child.kill()
-        child.communicate()
-    done = subprocess.run(command, capture_output=True, text=True)
+        victim.kill(250)
+    done = victim.finish()
     assert done.returncode == 0, done.stderr
-    assert final(folder) == final(whole)
+    assert not runs.differing(runs.final(tmp_path / "run"), runs.final(whole))
 
 
-STOPS = {
-    "collect": "loop.HostLoop.collect",
-    "update": "loop.HostLoop.tick",
-    "compile": "loop.HostLoop.__init__",
-    "evaluation": "keeper.evaluate_policy",
-    "save": "keeper.Keeper.save",
-    "policy": "store.save_policy",
-    "closing": "keeper.evaluate_policy",
-}
-WHEN = {"collect": 250, "update": 250, "closing": 3}  # at which call; else the first
+WHEN = {"collect": 250, "update": 250, "closing": 3, "write": 5}  # at which call; else the first
 
 
-@pytest.mark.parametrize("phase", STOPS)
+@pytest.mark.parametrize("phase", ["collect", "update", "compile", "evaluation", "save", "write", "policy", "closing"])
 def test_a_signal_at_any_time_leaves_a_checkpoint_and_the_way_back(whole, tmp_path, phase):
-    owner, _, name = STOPS[phase].rpartition(".")
-    code = f"""
-import os, signal, sys
-from swingup import cli, keeper, loop, store
-plain, calls = {owner}.{name}, []
-def signalled(*args, **options):
-    calls.append(0)
-    if len(calls) == {WHEN.get(phase, 1)}:
-        os.kill(os.getpid(), signal.SIGTERM)
-    return plain(*args, **options)
-{owner}.{name} = signalled
-sys.exit(cli.run(sys.argv[1:]))
-"""
     folder = tmp_path / "run"
-    command = [sys.executable, "-c", code, "train", "Pendulum-v1", *FLAGS, "--run-dir", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done, seconds = runs.signalled(phase, WHEN.get(phase, 1), folder, ["train", "Pendulum-v1", *FLAGS])
     assert done.returncode == 75, done.stderr
     assert f"go on with: swingup resume {folder}" in done.stderr
+    assert "durable" in seconds
     assert checkpoint.load(folder / "ckpt").about["class"] == "exact"
     assert cli(["resume", str(folder), "--quiet", "--require-exact"]) == 0
-    assert final(folder) == final(whole)
+    assert not runs.differing(runs.final(folder), runs.final(whole))
 
 
 def test_a_finished_run_goes_on_with_more_steps_as_if_it_had_been_longer(whole, tmp_path, capsys):
@@ -175,9 +126,13 @@ def test_a_finished_run_goes_on_with_more_steps_as_if_it_had_been_longer(whole, 
         assert cli(["train", "Pendulum-v1", *FLAGS, "--steps", steps, "--run-dir", str(folder)]) == 0
     assert cli(["resume", str(extended), "--steps", "1200"]) == 0
     assert "resumed at step 900: exact" in capsys.readouterr().err
-    a, b = final(extended), final(longer)
+    a, b = runs.final(extended), runs.final(longer)
     # The closing evaluation at 900 is one that the longer run did not have.
-    assert (a[0], a[1], a[2], a[5]) == (b[0], b[1], b[2], b[5])
+    assert runs.differing(a, b)
+    for found in (a, b):
+        for name in [k for k in found if k == "best" or ".csv" in k]:
+            del found[name]
+    assert not runs.differing(a, b)
 
 
 def test_verify_repeats_a_stretch_and_sees_a_single_bit(whole, tmp_path, capsys):
@@ -241,7 +196,7 @@ def test_no_whole_checkpoint_is_exit_code_3_and_none_at_all_begins_anew(whole, t
     assert "no checkpoint is whole" in capsys.readouterr().err
     shutil.rmtree(folder / "ckpt")
     assert cli(["resume", str(folder), "--quiet"]) == 0
-    assert final(folder) == final(whole)
+    assert runs.final(folder) == runs.final(whole)
     assert cli(["resume", str(tmp_path / "nowhere")]) == 2
 
 
@@ -273,15 +228,13 @@ def test_a_run_on_a_function_is_resumed_from_python(tmp_path, counting):
 
 
 @pytest.mark.parametrize("cores", [1, 2])
-def test_same_seed_same_bytes_whatever_cores_are_visible(whole, tmp_path, cores):
+@pytest.mark.parametrize("process", [1, 2])
+def test_same_seed_same_bytes_whatever_cores_are_visible(whole, tmp_path, cores, process):
     folder = tmp_path / "run"
-    seen = f"os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:{cores}])"
-    code = f"import os, sys; {seen}; from swingup.cli import run; sys.exit(run(sys.argv[1:]))"
-    done = subprocess.run(
-        [sys.executable, "-c", code, "train", "Pendulum-v1", *FLAGS, "--run-dir", str(folder)], capture_output=True, text=True
-    )
+    args = ["train", "Pendulum-v1", *FLAGS, "--run-dir", folder]
+    done = runs.swing(*args, code=runs.SEEN.format(cores=cores))
     assert done.returncode == 0, done.stderr
-    assert final(folder) == final(whole)
+    assert not runs.differing(runs.final(folder), runs.final(whole))
 
 
 def test_signals_are_restored():
@@ -299,4 +252,4 @@ def test_workers_change_nothing(tmp_path):
     flags = [*FLAGS, "--envs", "2", "--run-dir"]
     assert cli(["train", "Pendulum-v1", *flags, str(tmp_path / "here")]) == 0
     assert cli(["train", "Pendulum-v1", *flags, str(tmp_path / "there"), "--workers", "2"]) == 0
-    assert final(tmp_path / "here") == final(tmp_path / "there")
+    assert runs.final(tmp_path / "here") == runs.final(tmp_path / "there")

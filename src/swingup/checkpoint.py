@@ -281,18 +281,18 @@ def read_ring(folder: Path, ring: Ring, head: int, warn: Callable[[str], None]) 
     return rows
 
 
-def read(path: Path, warn: Callable[[str], None]) -> Checkpoint:
-    """One checkpoint, every byte checked; Damaged if anything differs from what was saved."""
+def read(path: Path, warn: Callable[[str], None], replay: bool = True) -> Checkpoint:
+    """One checkpoint, every byte checked; Damaged if anything differs from what was saved. replay: whether its ring is wanted."""
     manifest = read_manifest(path)
     tensors = read_learner(path, manifest)
-    ring = read_ring(path.parent, manifest.ring, manifest.head, warn) if manifest.ring else None
+    ring = read_ring(path.parent, manifest.ring, manifest.head, warn) if manifest.ring and replay else None
     return Checkpoint(manifest.step, tensors, ring, manifest.head, manifest.about, path)
 
 
-def load(folder: Path, step: int | None = None, warn: Callable[[str], None] = print) -> Checkpoint:
+def load(folder: Path, step: int | None = None, warn: Callable[[str], None] = print, replay: bool = True) -> Checkpoint:
     """The newest checkpoint that is whole, or that of one step; nothing is changed and no lock is needed.
 
-    `warn` gets a line for each one that is not whole. Unloadable if none is, InputError if there is none at all.
+    replay: whether its ring is wanted, and must be whole. `warn` gets a line for each one that is not whole. Unloadable if none is, InputError if there is none at all.
     """
     folder = Path(folder)
     tried: set[int] = set()
@@ -303,7 +303,7 @@ def load(folder: Path, step: int | None = None, warn: Callable[[str], None] = pr
         tried.add(newest)
         paths = [place(folder, newest), place(folder, newest, ".old")]
         before = [stamp(path) for path in paths]
-        found, said = attempt(paths)
+        found, said = attempt(paths, replay)
         after = [stamp(path) for path in paths]
         if after == before:
             lines += said
@@ -322,12 +322,12 @@ def load(folder: Path, step: int | None = None, warn: Callable[[str], None] = pr
     raise InputError(f"{folder}: no checkpoint yet; is it the ckpt folder of a run that has saved one?")
 
 
-def attempt(paths: list[Path]) -> tuple[Checkpoint | None, list[str]]:
+def attempt(paths: list[Path], replay: bool) -> tuple[Checkpoint | None, list[str]]:
     """The first of these that is whole, and a line for everything bad that was seen on the way."""
     lines: list[str] = []
     for path in paths:
         try:
-            return read(path, lines.append), lines
+            return read(path, lines.append, replay), lines
         except Damaged as error:
             if os.path.lexists(path):
                 lines.append(f"{error}; this checkpoint is not used")

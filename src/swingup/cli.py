@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from swingup import trust
 from swingup.checkpoint import Unloadable
 from swingup.config import FIELDS, Config, base, check, flag, nearest, pick
 from swingup.errors import Diverged, EnvFault, InputError
@@ -86,10 +87,10 @@ def run(argv: Sequence[str]) -> int:
     try:
         return dispatch(list(argv))
     except Unloadable as error:
-        print(f"swingup: {error}", file=sys.stderr)
+        print(f"swingup: {line(error)}", file=sys.stderr)
         return 3
     except InputError as error:
-        print(f"swingup: {error}", file=sys.stderr)
+        print(f"swingup: {line(error)}", file=sys.stderr)
         return 2
     except (EnvFault, Diverged) as error:
         print(f"swingup: {'; '.join([str(error), *getattr(error, '__notes__', [])])}", file=sys.stderr)
@@ -102,6 +103,12 @@ def run(argv: Sequence[str]) -> int:
     except OSError as error:
         print(f"swingup: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
         return 1
+
+
+def line(error: Exception) -> str:
+    """Its text as one line that cannot steer a terminal, whatever a file put into it."""
+    text = " ".join(str(error).split())
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def dispatch(argv: list[str]) -> int:
@@ -230,11 +237,13 @@ def train(argv: list[str]) -> int:
     if wanted.resume and options.run_dir is None:
         raise InputError("--resume: of which run? Name its folder with --run-dir, or use: swingup resume RUN")
     old = options.run_dir if wanted.resume and options.run_dir and options.run_dir.exists() else None
+    trust.remember(first.settings.env)
     if wanted.seeds is not None or (old and (old / "group.json").is_file()):
         return train_group(wanted, config, options, "--threads" in argv, command)
     if old is not None:
         config = read_config(find_run(old))
-    return conclude(run_training(config, config.env, options, command, old), wanted.json)
+    env = trust.check(config.env, old or wanted.config or Path("settings"))
+    return conclude(run_training(config, env, options, command, old), wanted.json)
 
 
 def train_group(wanted: Train, config: Config, options: Options, threads: bool, command: str) -> int:
@@ -269,6 +278,9 @@ def conclude(run: Run, as_json: bool) -> int:
     return 0
 
 
+Module = Annotated[str, tyro.conf.arg(name="import", metavar="MODULE")]
+
+
 @dataclass(frozen=True)
 class Resume:
     """Go on with a run from its newest checkpoint."""
@@ -283,8 +295,12 @@ class Resume:
     """Film training episodes, as for train."""
     require_exact: bool = False
     """Stop with an error where the result could differ by a bit from an uninterrupted run's."""
+    weights_only: bool = False
+    """Where the saved replay is damaged: go on with the weights, a new replay and new episodes."""
     json: bool = False
     """The closing evaluation as one JSON line on stdout, nothing else."""
+    module: Module = ""
+    """The module that the run's environment comes from, if you trust it: a folder imports none that you have not named."""
 
 
 def resume(argv: list[str]) -> int:
@@ -292,8 +308,9 @@ def resume(argv: list[str]) -> int:
     from swingup.run import Run
     from swingup.training import settings_of
 
-    switches = [flag(f"{no}{name}") for name in ("quiet", "record", "require-exact", "json") for no in ("", "no-")]
-    wanted = parse(Resume, "resume", translate(argv), ["--steps", *switches])
+    switches = [flag(f"{no}{name}") for name in ("quiet", "record", "require-exact", "weights-only", "json") for no in ("", "no-")]
+    wanted = parse(Resume, "resume", translate(argv), ["--steps", "--import", *switches])
+    trust.remember(f"{wanted.module}:")
     if (wanted.run / "group.json").is_file():
         from swingup import group
 
@@ -301,7 +318,9 @@ def resume(argv: list[str]) -> int:
         command = shlex.join(["swingup", "resume", *argv])
         return conclude_group(group.resume(wanted.run, wanted.steps, None, options, command), wanted.json)
     old, config = settings_of(wanted.run, wanted.steps)
-    options = Options(old, wanted.quiet or wanted.json, wanted.record, require_exact=wanted.require_exact)
+    options = Options(
+        old, wanted.quiet or wanted.json, wanted.record, require_exact=wanted.require_exact, weights_only=wanted.weights_only
+    )
     command = shlex.join(["swingup", "resume", *argv])
     return conclude(run_training(config, Run(old).env, options, command, old), wanted.json)
 
@@ -311,8 +330,11 @@ def verify(argv: list[str]) -> int:
     from swingup.verify import verify as check_run
 
     if argv and argv[0] in ("-h", "--help"):
-        print("swingup verify RUN: repeats the stretch between its two newest checkpoints and compares every bit")
+        print("swingup verify RUN [--import MODULE]: repeats the stretch between its two newest checkpoints and compares every bit")
         return 0
+    if argv[1:2] == ["--import"]:
+        trust.remember(f"{' '.join(argv[2:])}:")
+        argv = argv[:1]
     if len(argv) != 1:
         raise InputError(f"verify {' '.join(argv)}: expected one run's folder; for example: swingup verify runs/...")
     print(check_run(Path(argv[0])))
@@ -335,13 +357,16 @@ class Play:
     """JSON on stdout, nothing else."""
     within: float | None = None
     """eval: add episodes until the 95 % interval reaches at most this far from the mean."""
+    module: Module = ""
+    """The module that the run's environment comes from, if you trust it: a folder imports none that you have not named."""
 
 
 def played(command: str, argv: list[str], episodes: int) -> Play:
     """The arguments of a command that plays, checked."""
-    known = ["--episodes", "--seed", "--best", "--no-best", "--json", "--no-json", "--within"]
+    known = ["--episodes", "--seed", "--best", "--no-best", "--json", "--no-json", "--within", "--import"]
     words = [word.replace("--eval-episodes", "--episodes") for word in translate(argv)]
     play = parse(Play, command, words, known, default=Play(tyro.MISSING, episodes))
+    trust.remember(f"{play.module}:")
     if play.episodes < 1:
         raise InputError(f"--episodes {play.episodes}: expected a number from 1")
     if play.seed is not None and not 0 <= play.seed < 2**32:

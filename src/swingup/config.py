@@ -251,8 +251,10 @@ def check(config: Config) -> Config:
             raise InputError(
                 f"{flag(name)} {value}: expected a number {'from' if closed else 'above'} {low:,.12g} {'to' if closed else 'up to'} {high:,.12g}"
             )
-    if not config.hidden or min(config.hidden) < 1:
-        raise InputError(f"--hidden {list(config.hidden)}: expected one or more positive widths, for example --hidden 256 256")
+    if not config.hidden or min(config.hidden) < 1 or max(config.hidden) > 2**16:
+        raise InputError(
+            f"--hidden {list(config.hidden)}: expected one or more widths from 1 to 65,536, for example --hidden 256 256"
+        )
     if not config.sigma or not all(0 < s <= 10 for s in config.sigma):
         raise InputError(f"--sigma {' '.join(map(str, config.sigma))}: expected numbers above 0 up to 10, for example --sigma 0.1")
     if config.action_layer > len(config.hidden):

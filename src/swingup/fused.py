@@ -210,7 +210,7 @@ class FusedLoop(Loop):
     ):
         super().__init__(plan)
         self.seed, self.spec, self.every, self.end = np.uint32(seed), env.spec, every, end
-        task = Task(plan, env, min((x for x in (env.limit, limit) if x is not None), default=None))
+        self.task = task = Task(plan, env, min((x for x in (env.limit, limit) if x is not None), default=None))
         self.device = device(task, self.seed)
         self.lanes = self.device.lanes
         self.ticks: deque[Tick] = deque()
@@ -241,9 +241,10 @@ class FusedLoop(Loop):
     def ahead(self) -> None:
         """Run a chunk: up to the warm-up's end, the run's end, or the next step at which someone may look."""
         each, warm = self.plan.rows, self.plan.warmup_iterations
-        learning, step = self.done >= warm, self.done * each
+        learning, step = self.filled >= warm, self.done * each
         ends = [every - step % every for every in self.every] + [self.end - step] * (self.end > step)
-        count = min(self.device.length, *(-(-x // each) for x in ends), *([] if learning else [warm - self.done]))
+        count = min(self.device.length, *(-(-x // each) for x in ends), *([] if learning else [warm - self.filled]))
+        self.filled += count
         seen = self.device.run(learning, count)
         rows, metrics = np.asarray(seen.rows), np.asarray(seen.metrics)
         for c in range(count):
@@ -274,6 +275,18 @@ class FusedLoop(Loop):
         """Go on from an earlier learner; replay, noise and counters stay."""
         self.device.carry = self.carry._replace(state=self.state._replace(learner=jax.tree.map(jnp.array, learner)))
 
+    def refill(self, learner: Learner, iteration: int, begun: np.ndarray) -> None:
+        """Go on from a learner and nothing else, with the warm-up first; begun[N]: episodes there were."""
+        self.restore(learner)
+        begin, number = programs(self.task.env)[0], jnp.asarray(begun, jnp.int32)
+        envs, obs = jax.jit(lambda k: begin(episode_seed(self.seed, TRAIN, jnp.arange(self.plan.n), k)))(number)
+        state, action = jax.jit(partial(learn.wander, self.plan))(
+            self.state._replace(iteration=jnp.int32(iteration)), obs, jnp.ones(self.plan.n), np.int32(0)
+        )
+        self.device.carry = self.carry._replace(state=state, envs=envs, obs=obs, action=action, begun=number + 1)
+        self.iteration = self.done = iteration
+        self.number = np.array(begun, np.int64)
+
     def snapshot(self) -> Snapshot:
         """All that this run is; only where a chunk ended."""
         if not self.settled:
@@ -287,5 +300,6 @@ class FusedLoop(Loop):
         carry = fill(self.carry._replace(state=bare(self.state)), {k: v for k, v in saved.tensors.items() if k.startswith(".")})
         self.device.carry = carry._replace(state=carry.state._replace(replay=self.ring(saved)))
         self.iteration = self.done = int(saved.tensors["host.iteration"])
+        self.filled = saved.head // self.plan.block
         self.q_max, self.ret, self.lasted, self.number = (saved.tensors[f"host.{k}"].copy() for k in HOST)
         return True

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from swingup import runtime, store
+from swingup import runtime, store, trust
 from swingup.board import Board, Events, board
 from swingup.config import Config, check, fit
 from swingup.envs.native import in_jax
@@ -179,6 +179,9 @@ def go_on(group: Group, options: Options, command: str, steps: int | None = None
     """Train those seeds of a group that are not at their end."""
     started = time.monotonic() if started is None else started
     config = store.read_config(group.path(group.seeds[0]))
+    if group.env is None:
+        for seed in group.seeds:  # each has a file of its own, which any hand may have written
+            trust.check(store.read_config(group.path(seed)).env, group.path(seed))
     if steps is not None:
         config = check(replace(config, steps=steps))
     members = [member_of(group, seed, config.steps if steps is not None else None) for seed in group.seeds]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from swingup import checkpoint, runtime, store
 from swingup.agent import Learner
-from swingup.checkpoint import Checkpoint, Checkpoints
+from swingup.checkpoint import Checkpoint, Checkpoints, Unloadable
 from swingup.config import Config
 from swingup.envs.api import HostEnv
 from swingup.errors import InputError
@@ -32,7 +32,7 @@ class Keeper:
         self.pending = False  # whether an evaluation of this very step was begun and not ended
         self.writer = Checkpoints(folder / "ckpt", config.keep, config.keep_every)
         self.exact = replayable(env, config.seed)
-        self.warned = False
+        self.warned = self.told = False
 
     @property
     def kind(self) -> str:
@@ -85,44 +85,68 @@ class Keeper:
             "best": None if self.best is None else [self.best.returns, self.best.lengths],
         }
         tensors = saved.tensors | health | best
-        return self.guard(
+        done = self.guard(
             lambda: self.writer.save(self.loop.steps, tensors, saved.ring, saved.head, about, self.improved == self.loop.steps)
         )
+        if done and not self.told:
+            self.told = True
+            self.logs.warn(f"first checkpoint at step {self.loop.steps:,}; the way back from it: {self.kind}")
+        return done
 
     def resume(self, saved: Checkpoint, exactly: bool = False) -> str:
         """Become what was saved; returns the class of it.
 
         `exact`: from here on the bits of an uninterrupted run; `episode-boundary`: an environment came back differently and has
-        begun a new episode; either "on another machine" where the rounding of its programs may differ. With `exactly`
-        InputError for all but the first.
+        begun a new episode; either "on another machine" where the rounding of its programs may differ; `weights-only`: it was read
+        without its replay. With `exactly` InputError for all but the first.
         """
-        if saved.ring is None:
-            raise InputError(f"{saved.path}: holds no replay; it was not saved by swingup train")
-        odd = differences(saved.about["profile"], self.profile)
+        about = told(saved)
+        odd = differences(about.profile, self.profile)
         if odd and exactly:
             raise InputError(f"{saved.path}: {'; '.join(odd)}; resume as it was, or without --require-exact")
         for line in odd:
             self.logs.warn(f"warning: {line}, so the last bits of a sum may differ from an uninterrupted run's")
-        self.pending = bool(saved.about["pending"])
-        same = self.loop.resume(Snapshot(saved.tensors, saved.ring, saved.head))
-        self.logs.resume(saved.step, saved.tensors, saved.about["logs"])
-        if saved.about["best"] is not None:
-            self.best = Evaluation(*(tuple(x) for x in saved.about["best"]))
         best = {k.removeprefix("best"): v for k, v in saved.tensors.items() if k.startswith("best")}
-        self.learner = fill(self.loop.state.learner, best) if best else None
-        if exactly and not same:
-            raise InputError(f"{saved.path}: {self.config.env} did not come back to the same bits; resume without --require-exact")
+        try:
+            same = self.enter(saved)
+            self.learner = fill(self.loop.state.learner, best) if best else None
+            if self.loop.steps != saved.step:
+                raise ValueError(f"it counts {self.loop.steps} steps")
+            if exactly and not same:
+                raise InputError(
+                    f"{saved.path}: {self.config.env} did not come back to the same bits; resume without --require-exact"
+                )
+            self.logs.resume(saved.step, saved.tensors, about.logs)
+        except InputError:
+            raise
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise foreign(saved, error) from error
+        self.pending, self.best = about.pending, about.best
+        if saved.ring is None:
+            return "weights-only; replay and the running episodes are gone, learning goes on after a new warm-up"
         kind = "exact" if same else "episode-boundary"
         return f"{kind}, but on another machine" if odd else kind
+
+    def enter(self, saved: Checkpoint) -> bool:
+        """Bring the loop to where it was; whether every bit of it is."""
+        if saved.ring is None:
+            prefix = ".state.learner" if any(k.startswith(".state.learner") for k in saved.tensors) else ".learner"
+            learner = {k.removeprefix(prefix): v for k, v in saved.tensors.items() if k.startswith(prefix)}
+            begun = saved.tensors["host.begun" if "host.begun" in saved.tensors else ".begun"]
+            self.loop.refill(fill(self.loop.state.learner, learner), saved.step // self.loop.plan.rows, begun)
+            return False
+        fits(saved.tensors, self.logs.saved()[0] | self.loop.snapshot().tensors)
+        return self.loop.resume(Snapshot(saved.tensors, saved.ring, saved.head))
 
     def guard(self, write: Any) -> bool:
         """Whether a write went through; the first that does not is told."""
         try:
             write()
-        except OSError as error:
+        except (OSError, InputError, MemoryError) as error:
             if not self.warned:
                 self.warned = True
-                self.logs.warn(f"warning: {error.filename or self.folder}: {error.strerror or error}; not saved, training goes on")
+                where, why = getattr(error, "filename", None) or self.folder, getattr(error, "strerror", None) or error
+                self.logs.warn(f"warning: {where}: {why}; not saved, training goes on")
             return False
         return True
 
@@ -130,10 +154,69 @@ class Keeper:
         self.writer.close()
 
 
-def newest(folder: Path, warn: Any) -> Checkpoint | None:
-    """The newest whole checkpoint of a run; None where none was saved yet."""
+class About(NamedTuple):
+    """What a checkpoint says of the run besides its arrays."""
+
+    pending: bool
+    profile: dict[str, Any]
+    logs: dict[str, Any]
+    best: Evaluation | None
+
+
+def told(saved: Checkpoint) -> About:
+    """The caller's part of a manifest, checked: its seal says that nobody changed it by accident, not who wrote it."""
+    about = saved.about
+    try:
+        profile, logs, best = about["profile"], about["logs"], about["best"]
+        if type(about["pending"]) is not bool or type(profile) is not dict or type(logs) is not dict:
+            raise TypeError("pending, profile or logs")
+        if best is not None:
+            returns, lengths = ([float(x) for x in best[0]], [int(x) for x in best[1]])
+            if not returns or len(returns) != len(lengths):
+                raise ValueError("best")
+            best = Evaluation(tuple(returns), tuple(lengths))
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
+        raise foreign(saved, error) from error
+    return About(about["pending"], profile, logs, best)
+
+
+def foreign(saved: Checkpoint, error: Exception) -> InputError:
+    why = f"{type(error).__name__}: {' '.join(str(error).split())!s:.100}"
+    return InputError(f"{saved.path}: not what swingup train saves ({why}); remove that folder, or restore it from a backup")
+
+
+# Whose first axis is as long as what they remember.
+GROWING = ("host.journal.", "health.recent", "health.rewards")
+
+
+def fits(saved: dict[str, Any], now: dict[str, Any]) -> None:
+    """ValueError where an array that is kept on the host is missing, or not of the shape and dtype that it has in this run."""
+    for name, array in now.items():
+        remembered = name.startswith("health.") and "health.recent" in saved and not name.startswith("health.finished.")
+        if not (remembered or name.startswith("host.")):
+            continue
+        cut = int(name.startswith(GROWING))
+        if (saved[name].dtype, saved[name].shape[cut:]) != (array.dtype, array.shape[cut:]) or saved[name].ndim != array.ndim:
+            raise ValueError(f"{name} is {saved[name].dtype}{list(saved[name].shape)}")
+
+
+def newest(folder: Path, warn: Any, replay: bool = True) -> Checkpoint | None:
+    """The newest whole checkpoint of a run; None where none was saved yet. replay: whether that belongs to being whole."""
     place = folder / "ckpt"
-    return checkpoint.load(place, warn=warn) if place.is_dir() and checkpoint.steps(place) else None
+    try:
+        return checkpoint.load(place, warn=warn, replay=replay) if place.is_dir() and checkpoint.steps(place) else None
+    except Unloadable as error:
+        if replay and readable(place):
+            raise Unloadable(f"{error}; its weights are whole: --weights-only goes on with them and a new replay") from error
+        raise
+
+
+def readable(place: Path) -> bool:
+    """Whether there is a checkpoint whose weights are whole, if its replay is not."""
+    try:
+        return bool(checkpoint.load(place, warn=lambda line: None, replay=False))
+    except InputError:
+        return False
 
 
 def differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -147,15 +147,18 @@ class Logs:
         return {f"health.{k}": v for k, v in self.health.saved().items()} if self.health else {}, about
 
     def resume(self, step: int, tensors: dict[str, np.ndarray], about: dict[str, Any]) -> None:
-        """Go on from what was saved at `step`."""
-        self.cut(step, int(about["logged"]))
-        self.step, self.logged, self.episodes = step, int(about["logged"]), int(about["episodes"])
-        self.start = time.monotonic() - float(about["seconds"])
-        self.window = [Metrics(*m) for m in about["window"]]
-        self.recent.extend(Episode(*e) for e in about["recent"])
+        """Go on from what was saved at `step`. Nothing on disk is touched before all of it is understood."""
+        logged, episodes, seconds = int(about["logged"]), int(about["episodes"]), float(about["seconds"])
+        window = [Metrics(*map(float, m)) for m in about["window"]]
+        kinds = (int, int, int, float, int, bool, float)
+        recent = [Episode(*(kind(x) for kind, x in zip(kinds, e, strict=True))) for e in about["recent"]]
         found = {k.removeprefix("health."): v for k, v in tensors.items() if k.startswith("health.")}
         if self.health and found:
             self.health.resume(found)
+        self.step, self.logged, self.episodes, self.window = step, logged, episodes, window
+        self.start = time.monotonic() - seconds
+        self.recent.extend(recent)
+        self.cut(step, logged)
 
     def cut(self, step: int, logged: int) -> None:
         """Drop what the CSV files say of a future that did not happen: beyond `step`, and of intervals not over then."""

@@ -52,7 +52,8 @@ class Program:
 
 
 class Loop:
-    """What every loop has: a plan, iterations done, and a view of the learner. Leaves add `state`, `tick`, `snapshot`, `resume`, `restore`."""
+    """What every loop has: a plan, iterations done, those that replay holds or has held, and a view of the learner. Leaves add `state`,
+    `tick`, `snapshot`, `resume`, `restore`, `refill`."""
 
     state: State
     spec: Spec
@@ -62,9 +63,11 @@ class Loop:
     snapshot: Callable[[], Snapshot]
     resume: Callable[[Snapshot], bool]
     restore: Callable[[Learner], None]
+    refill: Callable[[Learner, int, np.ndarray], None]
 
     def __init__(self, plan: Plan):
         self.plan, self.iteration = plan, 0
+        self.filled = 0  # less than `iteration` only where replay was lost: learning waits for as many as at the start
         self.q_max = np.zeros((plan.n, 2))  # sum and count since each environment's episode began
 
     @property
@@ -102,7 +105,7 @@ class Loop:
 
     def ring(self, saved: Snapshot, cut: Any = None) -> Replay:
         """The saved replay on the device, an episode's end marked where cut[N]; InputError where its size is another."""
-        if saved.ring.shape != self.state.replay.rows.shape:
+        if (saved.ring.shape, saved.ring.dtype) != (self.state.replay.rows.shape, self.state.replay.rows.dtype):
             raise InputError(
                 f"replay: the saved ring is {saved.ring.shape}, this run's {self.state.replay.rows.shape}; resume with its settings"
             )
@@ -155,9 +158,10 @@ class HostLoop(Loop):
         lost = self.collector.resume(host)
         self.state = state._replace(replay=self.ring(saved, lost))
         self.iteration, self.q_max, self.action = int(host["iteration"]), host["q_max"].copy(), jnp.array(host["action"])
+        self.filled = saved.head // self.plan.block
         if lost.any():
             self.q_max[lost] = 0
-            choose = self.wander if self.iteration <= self.plan.warmup_iterations else self.act
+            choose = self.wander if self.filled <= self.plan.warmup_iterations else self.act
             self.state, action = choose(self.state, self.collector.obs, np.float32(lost), np.int32(0))
             self.action = jnp.where(lost[:, None], action, self.action)
         return not lost.any()
@@ -167,9 +171,10 @@ class HostLoop(Loop):
 
         Raises EnvFault before a faulty step reaches replay, Diverged before a non-finite gradient reaches the weights.
         """
-        learning = self.iteration >= self.plan.warmup_iterations
+        learning = self.filled >= self.plan.warmup_iterations
         rows, episodes = self.collect(self.act if learning else self.wander)
         self.iteration += 1
+        self.filled += 1
         metrics = None
         if learning:
             self.state, (self.action, out) = self.improve(self.state, rows, self.collector.obs)
@@ -193,6 +198,15 @@ class HostLoop(Loop):
     def restore(self, learner: Learner) -> None:
         """Go on from an earlier learner; replay, noise and counters stay."""
         self.state = self.state._replace(learner=jax.tree.map(jnp.array, learner))
+
+    def refill(self, learner: Learner, iteration: int, begun: np.ndarray) -> None:
+        """Go on from a learner and nothing else, with the warm-up first; begun[N]: episodes there were."""
+        self.restore(learner)
+        self.state, self.iteration = self.state._replace(iteration=jnp.int32(iteration)), iteration
+        self.collector.begun[:] = begun
+        every = np.ones(self.plan.n, bool)
+        self.collector.obs = self.collector.begin(every)
+        self.state, self.action = self.wander(self.state, self.collector.obs, np.float32(every), np.int32(0))
 
 
 def bare(state: State) -> Any:

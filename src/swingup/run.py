@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from swingup import store
+from swingup import store, trust
 from swingup.config import Config
 from swingup.envs.api import HostEnv
 from swingup.envs.gym import GymEnv, factory
@@ -76,7 +75,7 @@ class Run:
     @property
     def result(self) -> dict[str, Any]:
         path = self.folder / "result.json"
-        return json.loads(path.read_text()) if path.exists() else {}
+        return store.read_json(path) if path.exists() else {}
 
     @property
     def episodes(self) -> Table:
@@ -105,7 +104,7 @@ class Run:
             raise InputError(
                 f"{self.folder}: trained on an object or a function, not on an id; open it with swingup.load(folder, env)"
             )
-        return self.config.env
+        return trust.check(self.config.env, self.folder)
 
     def film(self, episodes: int = 1, seed: int | None = None, best: bool = False) -> list[Clip]:
         """Write greedy episodes as videos/eval-{k}.mp4 (H.264); by default the first ones of the closing evaluation."""

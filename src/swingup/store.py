@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from swingup.moments import Moments
 from swingup.nets import Actor
 from swingup.policy import Policy
 from swingup.types import Spec
+
+TEXT_BYTES = 1 << 20  # more than any settings or result
 
 
 def new_folder(config: Config, run_dir: Path | None, label: str | None = None) -> Path:
@@ -57,13 +60,28 @@ def write_config(folder: Path, config: Config, command: str, append: bool = Fals
 
 def read_config(folder: Path) -> Config:
     path = folder / "config.json"
+    return check(apply(Config(), read_json(path), str(path)))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file's object; InputError where it is none, is larger than any of ours, or gives a name twice."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(found := dict(pairs)) < len(pairs):
+            raise ValueError("a name is given twice")
+        return found
+
     try:
-        values = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); is {folder} the folder of a run?") from error
+        with path.open("rb") as file:
+            text = file.read(TEXT_BYTES + 1)
+        if len(text) > TEXT_BYTES:
+            raise ValueError(f"more than {TEXT_BYTES >> 20} MiB")
+        values = json.loads(text, object_pairs_hook=once)
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read ({error!s:.200}); is {path.parent} the folder of a run?") from error
     if not isinstance(values, dict):
-        raise InputError(f"{path}: holds a {type(values).__name__}, not settings; is {folder} the folder of a run?")
-    return check(apply(Config(), values, str(path)))
+        raise InputError(f"{path}: holds a {type(values).__name__}, not settings; is {path.parent} the folder of a run?")
+    return values
 
 
 def find_run(run: str | Path) -> Path:
@@ -79,7 +97,21 @@ def find_run(run: str | Path) -> Path:
         raise InputError(f"{folder}: a group of runs, one for each seed; name one of them, for example {first}")
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder}: not the folder of a run, it has no config.json")
+    if odd := stray(folder):
+        raise InputError(f"{odd}: a link, pipe or device; a run's folder holds plain files only, put a copy there or remove it")
     return folder
+
+
+def stray(folder: Path) -> str | None:
+    """What in a folder is neither a file nor a folder: it may lead out of it, and a run that goes on would write there."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                if inside := stray(Path(entry.path)):
+                    return inside
+            elif not entry.is_file(follow_symlinks=False):
+                return entry.path
+    return None
 
 
 def save_policy(path: Path, policy: Policy) -> None:
@@ -109,16 +141,54 @@ def load_policy(path: Path) -> Policy:
         with safe_open(path, "numpy") as file:
             about = json.loads((file.metadata() or {})["swingup"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about["spec"].items()}
-        spec = Spec(**fields)
-        actor = Actor(spec.obs_size, spec.action_size, tuple(about["hidden"]), layer_norm=bool(about["layer_norm"]))
-        last = len(actor.hidden)
-        names = [("w", "b", "scale") if actor.layer_norm and i < last else ("w", "b") for i in range(last + 1)]
-        layers = [{k: tensors[f"{i}.{k}"] for k in keys} for i, keys in enumerate(names)]
-        moments = Moments(*(tensors[f"moments.{k}"] for k in Moments._fields)) if "moments.mean" in tensors else None
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: not a policy of swingup ({type(error).__name__}: {error})") from error
+        spec = read_spec(about["spec"])
+        hidden = whole_numbers(about["hidden"])
+        if len(hidden) > len(tensors):
+            raise ValueError(f"{len(hidden)} layers in {len(tensors)} arrays")
+        actor = Actor(spec.obs_size, spec.action_size, hidden, layer_norm=bool(about["layer_norm"]))
+        layers = [{k: array(tensors, f"{i}.{k}", s) for k, s in shapes.items()} for i, shapes in enumerate(actor_shapes(actor))]
+        sizes = {"total": (), "mean": (spec.obs_size,), "m2": (spec.obs_size,)}
+        moments = Moments(*(array(tensors, f"moments.{k}", s) for k, s in sizes.items())) if "moments.mean" in tensors else None
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError, AttributeError, RecursionError, MemoryError) as error:
+        raise InputError(f"{path}: not a policy of swingup ({type(error).__name__}: {error!s:.200})") from error
     return Policy(actor, tuple(layers), spec, moments)
+
+
+def actor_shapes(actor: Actor) -> list[dict[str, tuple[int, ...]]]:
+    """The arrays of each layer of an actor, by name."""
+    sizes = (actor.obs_size, *actor.hidden, actor.action_size)
+    last = len(actor.hidden)
+    return [
+        {"w": (a, b), "b": (b,), **({"scale": (b,)} if actor.layer_norm and i < last else {})}
+        for i, (a, b) in enumerate(pairwise(sizes))
+    ]
+
+
+def array(tensors: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """One array, if it is of that shape and holds finite numbers."""
+    found = tensors[name]
+    if found.shape != shape or found.dtype != np.float32 or not np.isfinite(found).all():
+        raise ValueError(f"{name} is not of finite float32 numbers {shape}")
+    return found
+
+
+def whole_numbers(values: Any) -> tuple[int, ...]:
+    if not isinstance(values, list) or not all(type(v) is int and 0 < v < 2**31 for v in values):
+        raise ValueError(f"{values!r:.60} is not a list of whole numbers")
+    return tuple(values)
+
+
+def read_spec(values: dict[str, Any]) -> Spec:
+    """A Spec from its JSON, every field checked."""
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    spec = Spec(**fields)
+    whole_numbers(values["obs_shape"]), whole_numbers(values["action_shape"])
+    if not isinstance(spec.env, str) or spec.action_dtype not in ("float16", "float32", "float64"):
+        raise ValueError("its environment's name or the dtype of its actions")
+    for bound in (spec.low, spec.high):
+        if len(bound) != spec.action_size or not all(type(x) is float and np.isfinite(x) for x in bound):
+            raise ValueError("the bounds of its actions")
+    return spec
 
 
 def append_csv(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -153,6 +223,9 @@ def read_csv(path: Path) -> dict[str, np.ndarray]:
 
     if not path.exists():
         return {}
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {k: np.array([float(r[k]) if r[k] else np.nan for r in rows]) for k in (rows[0] if rows else {})}
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        return {k: np.array([float(r[k]) if r[k] else np.nan for r in rows]) for k in (rows[0] if rows else {})}
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise InputError(f"{path}: not a table of numbers ({error!s:.200})") from error

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import gymnasium
 
-from swingup import runtime, store
+from swingup import runtime, store, trust
 from swingup.config import Config, apply, base, check, fit, plan
 from swingup.envs.api import HostEnv
 from swingup.envs.gym import GymEnv, factory
@@ -49,6 +49,8 @@ class Options:
     require_exact: bool = False
     """When going on with a run: stop with an error where the result could differ by a bit from an uninterrupted one. On a GPU:
     only operations that give the same bits each time."""
+    weights_only: bool = False
+    """When going on with a run whose saved replay is damaged: with its weights, a new replay and new episodes."""
 
 
 class Within(NamedTuple):
@@ -88,6 +90,8 @@ def train(
     its contract on the way, Diverged where a gradient stops being finite, KeyboardInterrupt where it was stopped; the
     policy until then is kept.
     """
+    if isinstance(env, str):
+        trust.remember(env)
     name = env if isinstance(env, str) else describe(factory(env))
     config = check(apply(base(name, preset), {"env": name, **settings}, "train"))
     arguments = ", ".join(f"{k}={v!r}" for k, v in {"preset": preset, **settings}.items())
@@ -102,12 +106,19 @@ def train(
 
 
 def resume(
-    folder: str | Path, steps: int | None = None, env: Any = None, *, quiet: bool = False, require_exact: bool = False
+    folder: str | Path,
+    steps: int | None = None,
+    env: Any = None,
+    *,
+    quiet: bool = False,
+    require_exact: bool = False,
+    weights_only: bool = False,
 ) -> Run | Group:
     """Go on with a run, or with all unfinished runs of a group, from its newest checkpoint, to `steps` environment steps in all (by default those it was meant for).
 
     env: the environment, where the run was trained on an object or a function. Raises InputError where the folder, its
     checkpoints or `steps` cannot be used, and with require_exact where the result could differ from an uninterrupted run.
+    weights_only: where the saved replay is damaged, go on with the weights, a new replay and new episodes.
     """
     from swingup import group
 
@@ -115,7 +126,7 @@ def resume(
         command = f"swingup.resume({str(folder)!r}, {steps})"
         return group.complete(group.resume(Path(folder), steps, env, Options(None, quiet, require_exact=require_exact), command))
     old, config = settings_of(folder, steps)
-    options = Options(old, quiet, require_exact=require_exact)
+    options = Options(old, quiet, require_exact=require_exact, weights_only=weights_only)
     return whole(run_training(config, env or Run(old).env, options, f"swingup.resume({str(folder)!r}, {steps})", old))
 
 
@@ -178,7 +189,7 @@ def stages(
             envs.training.envs[0] = Recorder(envs.training.envs[0], folder / "videos", cubic, console.print)
         if within is None:
             console.print(f"{config.env} · preset {config.preset} · seed {config.seed} · {runtime.device_line(config.threads)}")
-        keeper = begin(config, envs, folder, Around(console, stack, stop, options.require_exact, within))
+        keeper = begin(config, envs, folder, Around(console, stack, stop, options.require_exact, options.weights_only, within))
         if old is not None:  # only now: a run that cannot go on keeps its settings and its result
             store.write_config(folder, config, command, append=True)
             (folder / "result.json").unlink(missing_ok=True)
@@ -264,13 +275,14 @@ def copies_of(config: Config) -> int:
 
 
 class Around(NamedTuple):
-    """What surrounds a run: where it speaks, what closes with it, how it is stopped, whether only an exact way back will do, and
-    the group that it belongs to."""
+    """What surrounds a run: where it speaks, what closes with it, how it is stopped, whether only an exact way back will do, or even
+    weights alone, and the group that it belongs to."""
 
     console: Any
     stack: ExitStack
     stop: Stop
     exactly: bool
+    weights_only: bool
     within: Within | None
 
 
@@ -280,7 +292,7 @@ def begin(config: Config, envs: Envs, folder: Path, around: Around) -> Keeper:
     from swingup.log import Logs
 
     say, stack, within = around.console.print, around.stack, around.within
-    saved = newest(folder, lambda line: say(f"warning: {line}"))
+    saved = newest(folder, lambda line: say(f"warning: {line}"), not around.weights_only)
     since = saved.step if saved else -1 if (folder / "metrics.csv").exists() or (folder / "episodes.csv").exists() else None
     loop = (within.loop if within else make_loop)(config, envs)
     logs = stack.enter_context(closing(Logs(folder, say, loop, since)))

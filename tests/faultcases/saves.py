@@ -1,4 +1,4 @@
-"""What it takes to lose a checkpoint: `python benchmarks/checkpoint_faults.py [INTERRUPTIONS [FLIPS [CUTS]]]`.
+"""What it takes to lose a checkpoint: `python tests/faultcases/saves.py [INTERRUPTIONS [FLIPS [CUTS]]]`.
 
 Saves are interrupted at their system calls (SIGKILL, errors, short writes, a disk that stays full), and files of a checkpoint are
 damaged (one bit flipped, cut short). After each, what loads must be, to the last bit, a state that was saved: the one before or the

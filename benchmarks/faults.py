@@ -1,0 +1,275 @@
+"""Every fault that a run is promised to survive, in full: `python benchmarks/faults.py [PART] [--count N] [--env ENV]`.
+
+Each part writes its figures into docs/results/reliability.csv and the page docs/reliability.md is made from that file
+(`--render` makes it without running anything). Exits with 1 if a single case fails. The tests run a smaller draw of the same cases.
+
+    kill       SIGKILL at random instants, inside saves too, then the end: the same bytes as the uninterrupted run
+    saves      a save interrupted at its system calls; bits flipped in checkpoints, files cut
+    cores      the same seed in fresh processes that see one core or two
+    workers    environments' processes killed, raising, hanging
+    contract   forty ways to break an environment's contract, at the first, second, sixth and 1001st step
+    hostile    run folders made to execute, open or import something
+    signals    SIGTERM in every phase of a run
+    cost       what checkpoints and guards cost a run with a million transitions
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+import faultcases.contracts  # noqa: E402
+import faultcases.hostile  # noqa: E402
+import faultcases.saves  # noqa: E402
+import faultcases.troubled  # noqa: E402
+from faultcases import runs  # noqa: E402
+from swingup import checkpoint  # noqa: E402
+
+RESULTS, PAGE = ROOT / "docs" / "results" / "reliability.csv", ROOT / "docs" / "reliability.md"
+ENVS = ("Pendulum-v1", "Hopper-v5", "Ant-v5", "native/Pendulum-v1")
+
+
+class Row(NamedTuple):
+    """One line of the page: what was done, in how many cases, how many failed, and how to do it again."""
+
+    part: str
+    what: str
+    cases: int
+    failures: int
+    seconds: float
+    command: str
+    note: str = ""
+
+
+class Wanted(NamedTuple):
+    """The arguments of a part."""
+
+    env: str | None
+    count: int | None
+    folder: Path
+
+    def command(self, part: str, env: str | None = None) -> str:
+        more = f" --env {env}" if env else ""
+        return f"python benchmarks/faults.py {part}{more}" + (f" --count {self.count}" if self.count else "")
+
+
+def kill(wanted: Wanted) -> Iterator[Row]:
+    """SIGKILL at random instants of small runs, `count` for each environment."""
+    count = wanted.count or 25
+    for env in [wanted.env] if wanted.env else ENVS:
+        started, steps = time.monotonic(), 160 * count
+        settings = runs.flags(steps=steps, warmup=200, capacity=1000, every=50, evaluate=1000)
+        folder = wanted.folder / env.replace("/", ".")
+        whole = folder.with_name(folder.name + ".whole")
+        done = runs.swing("train", env, *settings, "--quiet", "--run-dir", whole)
+        if done.returncode:
+            raise SystemExit(f"{env}: the uninterrupted run failed: {done.stderr}")
+        victim = runs.Killed(env, settings, folder, seed=len(env), steps=steps)
+        while victim.kills < count and victim.kill(steps // count):
+            pass
+        end = victim.finish()
+        odd = end.stderr if end.returncode else runs.differing(runs.final(folder), runs.final(whole))
+        if odd:
+            print(f"{env}: {odd}", file=sys.stderr)
+        note = f"{victim.inside} within a save, {victim.early} while it started; " + (
+            odd or f"{len(runs.final(whole))} digests equal"
+        )
+        seconds = time.monotonic() - started
+        what = f"SIGKILL at random instants of {steps:,} steps of {env}"
+        yield Row("kill", what, victim.kills, int(bool(odd)), seconds, wanted.command("kill", env), note)
+
+
+def saves(wanted: Wanted) -> Iterator[Row]:
+    """Interrupted saves and damaged files, on checkpoints alone."""
+    checkpoint.CHUNK_BYTES = 5 * faultcases.saves.ROW_BYTES
+    work = {
+        "a save interrupted at a system call (SIGKILL, ENOSPC, EIO, short writes)": lambda n: faultcases.saves.interruptions(
+            n or 10**6
+        ),
+        "one bit of a checkpoint flipped": lambda n: faultcases.saves.damages(n or 1000, cut=False),
+        "a file of a checkpoint cut short": lambda n: faultcases.saves.damages(n or 200, cut=True, seed=1),
+    }
+    for what, do in work.items():
+        started = time.monotonic()
+        done = do(wanted.count)
+        bad = [f"{name}: {problem}" for name, problem in done if problem]
+        yield Row("saves", what, len(done), len(bad), time.monotonic() - started, wanted.command("saves"), "; ".join(bad[:3]))
+
+
+def cores(wanted: Wanted) -> Iterator[Row]:
+    """The same seed in fresh processes; the first of them compiles, the others find its programs."""
+    count, ends = wanted.count or 5, []
+    for seen in (1, 2):
+        started = time.monotonic()
+        for k in range(count):
+            folder = wanted.folder / f"{seen}-{k}"
+            cache = {"XDG_CACHE_HOME": str(wanted.folder / f"cache{seen}")}
+            args = ["train", "Pendulum-v1", *runs.flags(), "--quiet", "--run-dir", folder]
+            done = runs.swing(*args, code=runs.SEEN.format(cores=seen), **cache)
+            ends.append(runs.final(folder) if done.returncode == 0 else {"error": done.stderr})
+        odd = [why for end in ends[-count:] if (why := runs.differing(end, ends[0]))]
+        what = f"same seed, fresh process, {seen} core{'s' * (seen > 1)} visible"
+        yield Row("cores", what, count, len(odd), time.monotonic() - started, wanted.command("cores"), "; ".join(odd[:3]))
+
+
+def workers(wanted: Wanted) -> Iterator[Row]:
+    """Worker processes that die, raise and hang in the middle of a step, against a run where they do not."""
+    faultcases.troubled.write(wanted.folder)
+    whole = wanted.folder / "whole"
+    faultcases.troubled.train(whole, "none", 0)
+    for kind, number in {"kill": 20, "raise": 20, "hang": 5}.items():
+        started, count, folder = time.monotonic(), wanted.count or number, wanted.folder / kind
+        done, troubles = faultcases.troubled.train(folder, kind, count)
+        odd = done.stderr[-300:] if done.returncode else runs.differing(runs.final(folder), runs.final(whole))
+        restarts = done.stderr.count("is started again")
+        note = odd or f"{restarts} restarts, same bytes as the undisturbed run"
+        failures = troubles if odd else count - troubles
+        what = f"a worker's step made to {kind}"
+        yield Row("workers", what, troubles, failures, time.monotonic() - started, wanted.command("workers"), note)
+
+
+def hostile(wanted: Wanted) -> Iterator[Row]:
+    """Run folders that were made to do harm, through load, eval and resume under Python's audit hook."""
+    started, names = time.monotonic(), list(faultcases.hostile.CASES)[: wanted.count]
+    sound, work = wanted.folder / "sound", wanted.folder / "work"
+    work.mkdir()
+    settings = runs.flags(steps=300, warmup=100, capacity=100, every=100, evaluate=100, more="final-episodes=1")
+    runs.swing("train", "Pendulum-v1", *settings, "--quiet", "--run-dir", sound)
+    command = [sys.executable, str(faultcases.hostile.__file__), str(sound), str(work), *names]
+    done = subprocess.run(command, capture_output=True, text=True)
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    bad = [f"{f['case']}: {why}" for f in found if (why := faultcases.hostile.verdict(f))]
+    bad += [f"{name}: not reached, {done.stderr[-200:]}" for name in names[len(found) :]]
+    refused = sum(any(said["code"] for said in f["said"].values()) for f in found)
+    note = "; ".join(bad[:3]) or f"{refused} refused in one line, {len(found) - refused} repaired or passed over with a warning"
+    yield Row(
+        "hostile",
+        "hostile files in a run's folder",
+        len(names),
+        len(bad),
+        time.monotonic() - started,
+        wanted.command("hostile"),
+        note,
+    )
+
+
+# How many signals arrive in each phase, and among how many of its calls they are drawn.
+SIGNALS = {
+    "collect": (7, 300), "update": (7, 300), "compile": (1, 1), "compiled": (4, 4), "episode": (8, 390), "evaluation": (2, 2),
+    "save": (3, 3), "write": (6, 8), "policy": (3, 3), "video": (5, 250), "encode": (4, 200),
+}  # fmt: skip
+
+
+def signals(wanted: Wanted) -> Iterator[Row]:
+    """SIGTERM in every phase: a durable checkpoint within five seconds, exit 75, and the same end after a resume."""
+    settings = [*runs.flags(steps=300, warmup=100, capacity=100, every=100, evaluate=100), "--quiet"]
+    whole = wanted.folder / "whole"
+    runs.swing("train", "Pendulum-v1", *settings, "--run-dir", whole)
+    expected, draw, slowest = runs.final(whole), random.Random(0), 0.0
+    for phase, (number, calls) in SIGNALS.items():
+        started, bad = time.monotonic(), []
+        instants = sorted(draw.sample(range(1, calls + 1), min(wanted.count or number, number, calls)))
+        for when in instants:
+            folder = wanted.folder / f"{phase}{when}"
+            args = ["train", "Pendulum-v1", *settings, *(["--record"] if phase in ("video", "encode") else [])]
+            done, seconds = runs.signalled(phase, when, folder, args)
+            after = runs.swing("resume", folder, "--quiet", "--require-exact")
+            slowest = max(slowest, seconds.get("durable", 99.0))
+            if done.returncode != 75 or seconds.get("durable", 99.0) > 5:
+                bad.append(f"call {when}: exit {done.returncode}, durable after {seconds.get('durable')} s")
+            elif after.returncode or (odd := runs.differing(runs.final(folder), expected)):
+                bad.append(f"call {when}: {after.stderr[-200:] if after.returncode else odd}")
+        note = "; ".join(bad[:3]) or f"slowest so far {slowest:.2f} s to the durable checkpoint"
+        what = f"SIGTERM in phase {phase}"
+        yield Row("signals", what, len(instants), len(bad), time.monotonic() - started, wanted.command("signals"), note)
+
+
+def contract(wanted: Wanted) -> Iterator[Row]:
+    """Every mutant in a real loop: refused with the field named, and replay has not seen the step."""
+    loop, message = faultcases.contracts.loop(), ""
+    for when in (0, 1, 5, 1000):
+        started, bad = time.monotonic(), []
+        for name in list(faultcases.contracts.MUTANTS)[: wanted.count]:
+            if message := faultcases.contracts.refused(loop, name, when):
+                bad.append(f"{name}: {message}")
+        cases, seconds = len(list(faultcases.contracts.MUTANTS)[: wanted.count]), time.monotonic() - started
+        yield Row(
+            "contract",
+            f"a broken contract at step {when}",
+            cases,
+            len(bad),
+            seconds,
+            wanted.command("contract"),
+            "; ".join(bad[:3]),
+        )
+
+
+PARTS: dict[str, Callable[[Wanted], Iterator[Row]]] = {
+    "kill": kill,
+    "saves": saves,
+    "cores": cores,
+    "workers": workers,
+    "hostile": hostile,
+    "signals": signals,
+    "contract": contract,
+}
+
+
+def record(row: Row) -> None:
+    """Put a row in the place of the one for the same thing."""
+    kept = [r for r in read() if (r.part, r.what) != (row.part, row.what)]
+    order = list(PARTS)
+    rows = sorted([*kept, row], key=lambda r: order.index(r.part))
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    with RESULTS.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(Row._fields)
+        writer.writerows(r._replace(seconds=round(r.seconds, 1)) for r in rows)
+
+
+def read() -> list[Row]:
+    """The rows so far."""
+    if not RESULTS.exists():
+        return []
+    with RESULTS.open(newline="") as file:
+        return [
+            Row(r["part"], r["what"], int(r["cases"]), int(r["failures"]), float(r["seconds"]), r["command"], r["note"])
+            for r in csv.DictReader(file)
+        ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", nargs="?", choices=[*PARTS, "all"], default="all")
+    parser.add_argument("--env", help="kill: this environment only")
+    parser.add_argument("--count", type=int, help="cases, instead of the part's own number")
+    parser.add_argument("--render", action="store_true", help="only write the page")
+    given = parser.parse_args()
+    failures = 0
+    for part in () if given.render else PARTS if given.part == "all" else (given.part,):
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ.setdefault("XDG_STATE_HOME", folder)
+            for row in PARTS[part](Wanted(given.env, given.count, Path(folder))):
+                print(
+                    f"{row.part}: {row.what}: {row.cases} cases, {row.failures} failed, {row.seconds:.0f} s; {row.note}", flush=True
+                )
+                record(row)
+                failures += row.failures
+    return int(failures > 0)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
