@@ -51,7 +51,7 @@ OBSERVATIONS = {
     "objects": (first(np.array([0, None, 0], object)), "is object"),
     "strings": (first(np.array(["a", "b", "c"])), "is <U1"),
     "list": (first([0.0, 0.0, 0.0]), "is a list, not a NumPy array"),
-    "None": (first(None), "is a NoneType"),
+    "no array": (first(None), "is a NoneType"),
     "float": (first(0.0), "is a float"),
     "dict": (first({"obs": np.zeros(3, "f4")}), "is a dict"),
     "matrix": (first(np.zeros((3, 3), "f4")), "shape"),
