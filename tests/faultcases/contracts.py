@@ -1,4 +1,4 @@
-"""Forty ways in which an environment breaks its contract, and the words with which it must be refused."""
+"""Forty-one ways in which an environment breaks its contract, and the words with which it must be refused."""
 
 import re
 from typing import Any
