@@ -363,6 +363,42 @@ def read() -> list[Row]:
         ]
 
 
+PROMISES = {
+    "kill": "A run that is killed goes on as if nothing had happened: weights, targets, optimizer, replay, counters and logs end in the same bytes",
+    "saves": "A checkpoint is published whole or not at all; damage is detected and named, and the newest whole one is loaded",
+    "cores": "The same seed gives the same bytes, in any process, on any number of visible cores",
+    "workers": "An environment's process may die, raise or hang: its episode is played again, and the run ends in the same bytes",
+    "hostile": "A run's folder is data: nothing in it is executed or imported, nothing outside it opened or written, and one line says why",
+    "signals": "A run that is asked to stop leaves a durable checkpoint within five seconds and ends with 75; resumed, it ends in the same bytes",
+    "contract": "A step that breaks the environment's contract is refused before replay, and the field is named",
+    "cost": "What this costs",
+}
+
+INTRO = """# What was done to runs, and what came of it
+
+Written by `python benchmarks/faults.py --render` from [results/reliability.csv](results/reliability.csv), which the commands of the last column
+write; the random instants come from fixed seeds. `tests/` holds a small draw of each. Runs are small on purpose (networks of 16-16, thousands of steps,
+a save every 50 or 100), so that a fault falls into every phase; "the same bytes" compares SHA-256 digests of every array of the last checkpoint, of replay,
+policy and logs (without their clocks) with those of an undisturbed run.
+
+Exactness holds on one kind of machine with one set of library versions: the resume names what differs. SHA-256 says that nothing has changed, not
+who wrote it. One thread of XLA and two give different bits, so their number is a setting of the run and not a property of the machine.
+"""
+
+
+def render() -> None:
+    """The page, from the figures."""
+    lines = [INTRO]
+    for part, promise in PROMISES.items():
+        rows = [row for row in read() if row.part == part]
+        lines += [f"## {part}\n\n{promise}.\n"]
+        lines += ["| what was done | cases | failures | seconds | and | command |", "|---|---|---|---|---|---|"]
+        lines += [f"| {r.what} | {r.cases} | {r.failures} | {r.seconds:.0f} | {r.note} | `{r.command}` |" for r in rows]
+        lines += [] if rows else ["| not measured yet | | | | | |"]
+        lines += [""]
+    PAGE.write_text("\n".join(lines))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", nargs="?", choices=[*PARTS, "all"], default="all")
@@ -380,6 +416,7 @@ def main() -> int:
                 )
                 record(row)
                 failures += row.failures
+    render()
     return int(failures > 0)
 
 
