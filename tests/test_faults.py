@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import swingup
-from faultcases import hostile, runs
+from faultcases import hostile, runs, troubled
 from swingup import checkpoint, trust
 from swingup.cli import run as cli
 from swingup.errors import InputError
@@ -124,7 +124,7 @@ def test_training_names_the_module(tmp_path, monkeypatch):
 # What is left where replay is not
 
 
-@pytest.mark.parametrize("env", ["Pendulum-v1", "native/Pendulum-v1"])
+@pytest.mark.parametrize("env", ["Pendulum-v1", pytest.param("native/Pendulum-v1", marks=pytest.mark.slow)])
 def test_weights_without_replay_go_on_after_a_new_warmup(sound, tmp_path, capsys, env):
     folder = shutil.copytree(sound, tmp_path / "run") if env == "Pendulum-v1" else tmp_path / "run"
     if env != "Pendulum-v1":
@@ -171,3 +171,15 @@ def test_a_signal_while_a_film_is_made_leaves_a_checkpoint_and_the_film(tmp_path
     assert "durable" in seconds
     assert cli(["resume", str(folder), "--quiet", "--require-exact"]) == 0
     assert np.isfinite(swingup.load(folder).result["mean"])
+
+
+@pytest.mark.slow
+def test_workers_that_die_raise_and_hang_change_no_byte_of_a_run(tmp_path):
+    troubled.write(tmp_path)
+    whole, _ = troubled.train(tmp_path / "whole", "none", 0, steps=1000)
+    assert whole.returncode == 0, whole.stderr
+    for kind, count in {"kill": 2, "raise": 2, "hang": 1}.items():
+        done, troubles = troubled.train(tmp_path / kind, kind, count, steps=1000)
+        assert (done.returncode, troubles) == (0, count), done.stderr
+        assert done.stderr.count("is started again") == count
+        assert not runs.differing(runs.final(tmp_path / kind), runs.final(tmp_path / "whole"))

@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from swingup import store
+from swingup import store, trust
 from swingup.config import apply, base, check, plan
 from swingup.envs.gym import GymEnv, factory, name_of
 from swingup.errors import InputError
@@ -42,6 +42,8 @@ class DDPG:
         if made is not None and ours.get("envs", 1) != 1:
             raise InputError(f"DDPG: n_envs={ours['envs']} of one object; give an id or a function that makes them")
         ours.setdefault("steps", 2**31 - 1)  # `learn` says how many
+        if isinstance(source, str):
+            trust.remember(source)
         make = (lambda: made) if made is not None else factory(source)
         self.env = GymEnv(make, ours.get("envs", 1), limit=ours.get("episode_steps"))
         name = source if isinstance(source, str) else name_of(self.env.envs[0])
@@ -97,7 +99,7 @@ class DDPG:
     def load(cls, path: str | Path, env: Any = None) -> DDPG:
         """Read what `save` wrote, to predict; the environment is made from the id in the file unless given."""
         policy = store.load_policy(with_ending(path))
-        model = cls(policy.spec.env if env is None else env)
+        model = cls(trust.check(policy.spec.env, Path(path)) if env is None else env)
         if (model.env.spec.obs_size, model.env.spec.action_shape) != (policy.spec.obs_size, policy.spec.action_shape):
             raise InputError(
                 f"{path}: made for {policy.spec.env}, whose sizes are not those of {model.env.spec.env}; give the right environment"

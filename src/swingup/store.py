@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import time
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -104,12 +105,12 @@ def find_run(run: str | Path) -> Path:
 
 def stray(folder: Path) -> str | None:
     """What in a folder is neither a file nor a folder: it may lead out of it, and a run that goes on would write there."""
-    with os.scandir(folder) as entries:
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:  # a run that is going on removes what it has just shown
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 if inside := stray(Path(entry.path)):
                     return inside
-            elif not entry.is_file(follow_symlinks=False):
+            elif not entry.is_file(follow_symlinks=False) and os.path.lexists(entry.path):
                 return entry.path
     return None
 

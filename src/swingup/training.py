@@ -395,7 +395,8 @@ def finish(config: Config, keeper: Keeper, stop: Stop) -> Generator[None, None, 
         pass
     finally:
         keeper.save_policy("last")
-    keeper.save()
+    if not keeper.save():
+        keeper.logs.warn(f"warning: step {loop.steps:,} could not be saved; the run can only go on from the checkpoint before it")
     return None
 
 

@@ -69,5 +69,5 @@ def check(env: str, folder: Path) -> str:
         return env
     raise InputError(
         f"{folder}: its environment {env!r:.100} would import the module {module!r:.60}, which you have not named yourself on this machine; "
-        "if you trust that code, add --import with the module's name"
+        "if you trust that code, add --import with the module's name (in Python give the environment)"
     )

@@ -262,6 +262,7 @@ POLICIES = {
     "policy: 10^9 layers": policy(at("hidden", value=[4] * 100_000)),
     "policy: layers of texts": policy(at("hidden", value=["os.system"])),
     "policy: a spec with a target": policy(at("spec", "_target_", value="os.system")),
+    "policy: an id that imports": policy(at("spec", "env", value=f"{TRAP}:Trap-v0")),
     "policy: a spec of one number": policy(at("spec", value=3)),
     "policy: a dtype of objects": policy(at("spec", "action_dtype", value="O")),
     "policy: bounds of texts": policy(at("spec", "low", value=["a"])),
@@ -373,6 +374,19 @@ def load(folder: Path) -> int:
     return code
 
 
+def model(folder: Path) -> int:
+    """What a person does who knows Stable-Baselines3."""
+    import swingup
+    from swingup.errors import InputError
+
+    try:
+        swingup.DDPG.load(folder / "policy" / "last.safetensors").predict(np.zeros(3, np.float32))
+    except InputError as error:
+        print(f"swingup: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
 def command(*args: Any) -> Callable[[Path], int]:
     from swingup.cli import run
 
@@ -380,7 +394,7 @@ def command(*args: Any) -> Callable[[Path], int]:
 
 
 def commands() -> dict[str, Callable[[Path], int]]:
-    return {"load": load, "eval": command("eval", "--episodes", 1), "resume": command("resume")}
+    return {"load": load, "model": model, "eval": command("eval", "--episodes", 1), "resume": command("resume")}
 
 
 def spoken(do: Callable[[Path], int], folder: Path) -> dict[str, Any]:
