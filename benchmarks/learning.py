@@ -2,6 +2,7 @@
 
     python benchmarks/learning.py                        run what is missing, then write docs/results/
     python benchmarks/learning.py pendulum-td3 --jobs 2  one set, two runs at a time
+    python benchmarks/learning.py --missing --jobs 2     only seeds that have no figures yet
     python benchmarks/learning.py --render               only write docs/results/ from the data that is there
 
 Every run is `swingup train` in a process of its own, one XLA thread each; the command stands on the page.
@@ -110,9 +111,15 @@ def run(job: tuple[Set, int, Path]) -> None:
     print((done.stdout or done.stderr).strip().splitlines()[-1], flush=True)
 
 
+def measured(chosen: Set) -> list[tuple[str, ...]]:
+    """The rows of a set's CSV under docs/results/, without their head."""
+    path = RESULTS / f"{chosen.name}.csv"
+    return [tuple(row) for row in csv.reader(path.read_text().splitlines())][1:] if path.exists() else []
+
+
 def gather(chosen: Set, runs: Path) -> None:
-    """The evaluations of a set's finished runs, as one CSV under docs/results/."""
-    rows = []
+    """The evaluations of a set's finished runs, as one CSV under docs/results/; seeds that have no run here keep their rows."""
+    rows: list[tuple[object, ...]] = []
     for seed in range(chosen.seeds):
         folder = runs / chosen.name / str(seed)
         if not (folder / "result.json").exists():
@@ -121,6 +128,10 @@ def gather(chosen: Set, runs: Path) -> None:
         found = read_csv(folder / "evaluations.csv")
         for step, mean, std, episodes in zip(*(found[k] for k in ("step", "mean", "std", "episodes")), strict=True):
             rows.append((seed, int(step), round(float(mean), 2), round(float(std), 2), int(episodes), round(seconds)))
+    here = {str(row[0]) for row in rows}
+    rows = sorted(
+        [*rows, *(row for row in measured(chosen) if row[0] not in here)], key=lambda row: (int(str(row[0])), int(str(row[1])))
+    )
     if rows:
         with (RESULTS / f"{chosen.name}.csv").open("w", newline="") as file:
             out = csv.writer(file, lineterminator="\n")
@@ -181,8 +192,8 @@ def draw(chosen: Set, found: dict[int, np.ndarray]) -> str:
 def section(chosen: Set) -> list[str]:
     """A set's part of the page."""
     found = curves(chosen)
-    command = " ".join(chosen.command(0)).replace("--seed 0", f"--seed S    # S = 0 ... {chosen.seeds - 1}")
-    lines = [f"## {chosen.name}", "", f"`{command}`", ""]
+    command = " ".join(chosen.command(0)).replace("--seed 0", "--seed S")
+    lines = [f"## {chosen.name}", "", f"`{command}` for S from 0 to {chosen.seeds - 1}", ""]
     if not found:
         return [*lines, "Not measured yet.", ""]
     metrics = list(dict.fromkeys([g.metric for g in chosen.goals] + ["final"]))
@@ -218,6 +229,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="*", metavar="SET", help=", ".join(s.name for s in SETS))
     parser.add_argument("--seed", type=int, nargs="*", help="only these seeds")
+    parser.add_argument("--missing", action="store_true", help="only seeds that are not in docs/results/ yet")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--runs", type=Path, default=Path("runs/learning"), help="where the run folders go")
     parser.add_argument("--render", action="store_true", help="train nothing")
@@ -226,7 +238,9 @@ def main() -> None:
     if unknown := set(args.sets) - {s.name for s in SETS}:
         parser.error(f"no such set: {', '.join(sorted(unknown))}")
     if not args.render:
-        jobs = [(s, seed, args.runs) for s in chosen for seed in range(s.seeds) if args.seed is None or seed in args.seed]
+        done = {(s.name, int(row[0])) for s in chosen for row in measured(s)} if args.missing else set()
+        wanted = [(s, seed) for s in chosen for seed in range(s.seeds) if args.seed is None or seed in args.seed]
+        jobs = [(s, seed, args.runs) for s, seed in wanted if (s.name, seed) not in done]
         with ThreadPoolExecutor(args.jobs) as pool:
             list(pool.map(run, jobs))
     RESULTS.mkdir(exist_ok=True)
