@@ -24,6 +24,9 @@ from typing import Any
 
 import numpy as np
 
+from swingup.agent import Agent
+from swingup.bench import flops
+from swingup.nets import Actor, Critic
 from swingup.runtime import cpu
 
 HERE = Path(__file__).parent
@@ -69,16 +72,10 @@ def measure(library: str, work: str, interpreter: str, **more: str) -> dict[str,
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def flops(work: str) -> float:
-    """Multiplications and additions of the products that one DDPG update needs (action at layer 1)."""
+def mflop(work: str) -> float:
+    """The matrix products of one DDPG update of this work."""
     o, a, hidden, batch = {"w1": (3, 1, (400, 300), 64), "w2": (17, 6, (256, 256), 256)}[work]
-    inner = hidden[0] * hidden[1]
-    actor, critic = o * hidden[0] + inner + hidden[1] * a, (o + a) * hidden[0] + inner + hidden[1]
-    back_actor, back_critic = inner + hidden[1] * a, inner + hidden[1]  # to the inputs of the layers above the first
-    target = actor + critic
-    learn_critic = 2 * critic + back_critic
-    learn_actor = 2 * actor + back_actor + critic + back_critic + a * hidden[0]
-    return 2.0 * batch * (target + learn_critic + learn_actor)
+    return flops(Agent(Actor(o, a, hidden), Critic(o, a, hidden, 1), None, batch=batch)) / 1e6
 
 
 def spread(values: list[float], digits: int = 0) -> str:
@@ -143,7 +140,7 @@ def loop_lines(work: str, found: dict[str, list[dict[str, Any]]]) -> list[str]:
 
 def update_lines(work: str, found: dict[str, Any]) -> list[str]:
     name = "w" + work[-1]
-    limit = {k: flops(name) / max(a[name] for a in v) / 1e3 for k, v in found["matmul"].items()}
+    limit = {k: mflop(name) / max(a[name] for a in v) * 1e3 for k, v in found["matmul"].items()}
     rows = []
     for label, answers in found[work].items():
         one, many = ([x for a in answers for x in a[k]] for k in ("one", "many"))
@@ -153,7 +150,7 @@ def update_lines(work: str, found: dict[str, Any]) -> list[str]:
     rates = ", ".join(f"{k} {max(a[name] for a in v):,.0f}" for k, v in found["matmul"].items())
     return [
         f"## The update alone, sizes of {name.upper()}", "",
-        f"{flops(name) / 1e6:,.0f} MFLOP of products; XLA's product of the largest layer in a hot loop, GFLOP/s: {rates}.", "",
+        f"{mflop(name):,.0f} MFLOP of products; XLA's product of the largest layer in a hot loop, GFLOP/s: {rates}.", "",
         *table(["library", "µs one by one", "µs in a loop", "share of the products' limit, one by one / in a loop"], rows),
     ]  # fmt: skip
 
