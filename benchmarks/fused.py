@@ -118,8 +118,10 @@ def main() -> int:
     load = Path("/proc/loadavg")
     busy = f", load average {load.read_text().split()[0]} when it began" if load.exists() else ""
     about = f"jax {jax.__version__}, Python {platform.python_version()}, NumPy {np.__version__}{busy}."
-    section = [device(), "", about, "", *rows("environments", ENVS, False), "", *rows("seeds", SEEDS, True)]
-    save(section)
+    section = [device(), "", about]
+    for label, sizes, seeds in (("environments", ENVS, False), ("seeds", SEEDS, True)):
+        section += ["", *rows(label, sizes, seeds)]
+        save(section)  # what is measured is kept, should the rest take too long
     print(f"written: {TABLES}")
     return 0
 

@@ -2,7 +2,7 @@
 
     python benchmarks/peer_work.py LIBRARY WORK
 
-LIBRARY: swingup, sb3, sbx, rejax. WORK: w1, w2 (training loops on Gymnasium), w1f (fused TD3), w3 (seconds to a balanced pendulum; the
+LIBRARY: swingup, swingup-paper (the action joins at layer 2), sb3, sbx, rejax. WORK: w1, w2 (training loops on Gymnasium), w1f (fused TD3), w3 (seconds to a balanced pendulum; the
 environment variable STARTED holds the time at which the process was started), update1, update2 (the pure update), matmul.
 """
 
@@ -218,14 +218,14 @@ def settings(name: str, **more: Any) -> Any:
     return apply(base(env, "ddpg"), {**same, **more}, "peers")
 
 
-def loop_swingup(name: str) -> list[float]:
+def loop_swingup(name: str, **more: Any) -> list[float]:
     """The command's own loop, logs and files included, as the peers' `learn` has theirs."""
     import tempfile
 
     import swingup
 
     stamps: list[float] = []
-    config = settings(name)
+    config = settings(name, **more)
     same = {k: getattr(config, k) for k in ("hidden", "action_layer", "batch", "capacity", "warmup", "sigma")}
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -255,10 +255,10 @@ def engine(name: str, **more: Any) -> tuple[Any, Any, Any]:
     o, a = SIZES[name]
     p = plan(config, Spec(config.env, (o,), (a,), "float32", (-1.0,) * a, (1.0,) * a))
     draw = np.random.default_rng(0).standard_normal
-    state, _ = jax.jit(partial(learn.begin, p))(np.uint32(0), jnp.zeros((p.n, o)))
+    state = jax.jit(partial(learn.init, p))(jax.random.PRNGKey(0))
     ring = jnp.asarray(draw(state.replay.rows.shape, np.float32))
     state = state._replace(replay=state.replay._replace(rows=ring, head=jnp.int32(len(ring))), iteration=jnp.int32(WARMUP))
-    return p, state, (draw((p.block, p.n, p.agent.layout.width), np.float32), draw((p.n, o), np.float32))
+    return p, state, draw((p.block, p.n, p.agent.layout.width), np.float32)
 
 
 def update_swingup(name: str) -> dict[str, list[float]]:
@@ -270,15 +270,15 @@ def update_swingup(name: str) -> dict[str, list[float]]:
     from swingup import learn
 
     threads = int(os.environ.get("THREADS", 0)) or len(os.sched_getaffinity(0))
-    plan, state, (rows, obs) = engine(name, threads=threads)
+    plan, state, rows = engine(name, threads=threads)
     improve = jax.jit(partial(learn.improve, plan), donate_argnums=0)
-    loop = jax.jit(lambda s: jax.lax.fori_loop(0, 100, lambda i, s: learn.improve(plan, s, rows, obs)[0], s), donate_argnums=0)
+    loop = jax.jit(lambda s: jax.lax.fori_loop(0, 100, lambda i, s: learn.improve(plan, s, rows)[0], s), donate_argnums=0)
     box = [state]
 
     def one() -> None:
         for _ in range(100):
-            box[0], (action, metrics) = improve(box[0], rows, obs)
-            np.asarray(metrics), np.asarray(action)
+            box[0], (_, metrics) = improve(box[0], rows)
+            np.asarray(metrics)
 
     def many() -> None:
         box[0] = jax.block_until_ready(loop(box[0]))
@@ -324,7 +324,7 @@ def stand_swingup(env: str, seed: int) -> dict[str, float]:
         from swingup.loop import HostLoop
 
         host = GymEnv(factory(env), config.envs)
-        loop = HostLoop(plan(config, host.spec), host, seed)
+        loop = HostLoop(plan(config, host.spec), host, seed, every=(1000,))
 
     def advance() -> Any:
         target = loop.steps + 1000
@@ -356,7 +356,8 @@ def main() -> None:
     seed = int(os.environ.get("SEED", 0))
     answer: dict[str, Any]
     if work in WORK:
-        answer = {"us": loop_swingup(work) if library == "swingup" else loop_baselines(library, work)}
+        paper = {"action_layer": 2} if library == "swingup-paper" else {}
+        answer = {"us": loop_swingup(work, **paper) if library.startswith("swingup") else loop_baselines(library, work)}
     elif work == "w1f":
         answer = {"us": fused_swingup() if library == "swingup" else fused_rejax()}
     elif work.startswith("update"):

@@ -92,8 +92,8 @@ MUTANTS = [
     Mutant(
         "the actor moves at every critic step",
         "agent",
-        "        steps.append(step)\n    learner, (policy_loss, actor_ok) = actor_step(agent, learner, batch)\n",
-        "        steps.append(step)\n        learner, (policy_loss, actor_ok) = actor_step(agent, learner, batch)\n",
+        "            steps.append(step)\n        learner, (policy_loss, actor_ok) = actor_step(agent, learner, batch)\n",
+        "            steps.append(step)\n            learner, (policy_loss, actor_ok) = actor_step(agent, learner, batch)\n",
         ("test_options.py::test_a_delayed_actor_moves_once_for_d_critic_steps",),
     ),
     Mutant(
@@ -117,7 +117,9 @@ MUTANTS = [
         "optax.add_decayed_weights(-decay)",
         ("test_options.py::test_weight_decay_clipping_and_schedules_do_what_they_say",),
     ),
-    Mutant("the actor sees raw observations", "agent", "learner.actor, see(learner, obs))", "learner.actor, obs)", NORMALIZED),
+    Mutant(
+        "the actor sees raw observations", "agent", "behaviour.actor, see(behaviour, obs))", "behaviour.actor, obs)", NORMALIZED
+    ),
     # The engine's step.
     Mutant(
         "next_obs is not normalised",
@@ -148,16 +150,22 @@ MUTANTS = [
         RANKED,
     ),
     Mutant("sampling and smoothing share keys", "learn", '("sample", "smooth")', '("sample", "sample")', KEYS),
-    Mutant("a block's actions share a key", "learn", '"act", state.iteration * plan.block + k)', '"act", state.iteration)', KEYS),
+    Mutant(
+        "actions share a key",
+        "learn",
+        "noise=moved, step=actors.step + 1), action\n\n\ndef wander",
+        "noise=moved), action\n\n\ndef wander",
+        KEYS,
+    ),
     Mutant(
         "streams overlap", "tree", "jax.random.fold_in(key, STREAMS[name]), iteration)", "key, STREAMS[name] + iteration)", KEYS
     ),
     Mutant(
         "noise is not told of an episode's end",
-        "learn",
-        "act(plan, state, obs, plan.agent.layout.unpack(rows[-1]).last)\n    return state, (action",
-        "act(plan, state, obs, jnp.zeros(plan.n))\n    return state, (action",
-        ("test_options.py::test_noise_hears_of_the_episodes_that_ended",),
+        "loop",
+        "last = self.plan.agent.layout.unpack(rows[-1]).last",
+        "last = np.zeros(self.plan.n, np.float32)",
+        ("test_loop.py::test_noise_is_told_of_each_episodes_end",),
     ),
     # Replay.
     Mutant(

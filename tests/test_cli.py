@@ -223,9 +223,9 @@ def test_a_signal_finishes_the_step_and_keeps_the_policy(name, tmp_path):
         "import os, signal, sys, threading\n"
         "from swingup import cli, loop\n"
         "tick = loop.HostLoop.tick\n"
-        "def interrupted(self):\n"
+        "def interrupted(self, ahead=True):\n"
         "    if self.iteration == 40: os.kill(os.getpid(), signal.NAME)\n"
-        "    return tick(self)\n"
+        "    return tick(self, ahead)\n"
         "loop.HostLoop.tick = interrupted\n"
         f"sys.exit(cli.run(['train', 'Pendulum-v1', *{QUICK}, '--eval-every', '1000', '--run-dir', {str(tmp_path / 'run')!r}]))\n"
     )

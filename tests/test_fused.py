@@ -39,7 +39,8 @@ SOME = [pytest.param(k, marks=[] if k in ("plain", "td3") else pytest.mark.slow)
 @pytest.mark.parametrize("name", SOME)
 def test_a_fused_run_is_the_host_driven_one_byte_by_byte(name):
     p = engine(name)
-    host, device = HostLoop(p, JaxHost(ENV, p.n), 0), FusedLoop(p, ENV, 0, every=(97 * p.n,))
+    every = (97 * p.rows,)  # in between both compute ahead of what they tell
+    host, device = HostLoop(p, JaxHost(ENV, p.n), 0, every=every), FusedLoop(p, ENV, 0, every=every)
     for _ in range(420):  # past two episodes' ends
         a, b = host.tick(), device.tick()
         assert (a.step, a.metrics) == (b.step, b.metrics)
@@ -47,6 +48,7 @@ def test_a_fused_run_is_the_host_driven_one_byte_by_byte(name):
         np.testing.assert_equal([e._asdict() for e in a.episodes], [e._asdict() for e in b.episodes])
     while not device.settled:
         host.tick(), device.tick()
+    assert host.settled
     assert learnt(host) == learnt(device)
     assert host.steps == device.steps
 

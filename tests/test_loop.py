@@ -7,7 +7,7 @@ import pytest
 from swingup import learn
 from swingup.agent import Agent
 from swingup.envs.gym import GymEnv, factory
-from swingup.errors import Diverged
+from swingup.errors import Diverged, EnvFault
 from swingup.learn import Plan
 from swingup.loop import HostLoop
 from swingup.nets import Actor, Critic
@@ -65,6 +65,67 @@ def test_nothing_is_traced_again_after_the_first_step(monkeypatch):
     loop, _ = run(small(), 250)  # past an episode's end
     assert isinstance(loop.state.learner.actor[0]["w"], jax.Array)
     assert sorted(t for t in traced if t in ("begin", "explore", "improve")) == ["begin", "explore", "improve"]
+
+
+def test_looking_less_often_changes_nothing_but_what_goes_on_meanwhile(counting):
+    """Told tick by tick the two are the same; where nobody looks, one iteration more is under way."""
+    plan = small(2, 2, 2, warmup=12)
+    every, rarely = (HostLoop(plan, GymEnv(lambda: counting(truncate=4), 2), 0, **x) for x in ({}, {"every": (14,), "end": 50}))
+    for _ in range(25):
+        a, b = every.tick(), rarely.tick()
+        assert (a.step, a.episodes, a.metrics) == (b.step, b.episodes, b.metrics)
+        np.testing.assert_array_equal(a.rows, b.rows)
+        assert rarely.settled == (b.step % 14 == 0 or b.step == 50)
+        steps = rarely.collector.env.count[0, 0] * 4 + rarely.collector.env.count[0, 1]
+        assert steps - (every.collector.env.count[0, 0] * 4 + every.collector.env.count[0, 1]) == (not rarely.settled)
+        assert every.settled
+    assert digest(every) == digest(rarely)
+
+
+def test_noise_is_told_of_each_episodes_end(counting):
+    loop = HostLoop(small(2, 2, 2, warmup=12), GymEnv(lambda: counting(truncate=4), 2), 0)
+    for _ in range(22):  # in the warm-up and after it
+        loop.tick()
+        np.testing.assert_array_equal(loop.actors.noise.episode, loop.collector.begun - 1)
+
+
+def test_asked_to_stop_it_begins_nothing_new():
+    loop = HostLoop(small(), GymEnv(factory("Pendulum-v1")), 0, every=(1000,))
+    for _ in range(20):
+        loop.tick()
+    assert not loop.settled
+    with pytest.raises(RuntimeError, match="ahead of the last tick"):
+        loop.snapshot()
+    loop.tick(ahead=False)
+    assert loop.settled
+    assert loop.snapshot().head == loop.steps == 21
+
+
+def test_a_fault_of_the_iteration_after_is_told_in_its_turn(counting):
+    class Fails(counting):
+        def step(self, action):
+            obs, reward, *rest = super().step(action)
+            return obs, np.nan if self.t == 7 else reward, *rest
+
+    loop = HostLoop(small(2, 2, warmup=2), GymEnv(Fails), 0, every=(1000,))
+    assert [loop.tick().step for _ in range(6)] == [1, 2, 3, 4, 5, 6]
+    assert loop.settled
+    for _ in range(2):
+        with pytest.raises(EnvFault, match="the reward is nan"):
+            loop.tick()
+    assert int(loop.state.replay.head) == loop.steps == 6
+
+
+def test_actions_are_those_of_the_learner_before_the_last_iteration():
+    """So that environments can go on while it computes."""
+    loop, learners = HostLoop(small(warmup=5, noise=Gaussian(0.0)), GymEnv(factory("Pendulum-v1")), 0), []
+    for _ in range(12):
+        learners.append(loop.learner())
+        rows = loop.plan.agent.layout.unpack(loop.tick().rows[0])
+        if len(learners) > 6:
+            acting = [loop.plan.agent.actor.apply(x.actor, rows.obs) for x in learners[-3:]]
+            np.testing.assert_allclose(rows.action, acting[-2], atol=1e-6)
+            assert np.abs(rows.action - acting[-1]).max() > 1e-5 < np.abs(rows.action - acting[-3]).max()
 
 
 @pytest.mark.parametrize("limit", ["terminate", "truncate"])

@@ -15,6 +15,7 @@ from swingup import learn, moments, priority, replay
 from swingup.agent import Agent, Smoothing
 from swingup.config import apply, base, check, plan
 from swingup.envs.gym import GymEnv, factory
+from swingup.errors import InputError
 from swingup.heads import Categorical, Scalar
 from swingup.loop import HostLoop
 from swingup.nets import Actor, Critic
@@ -339,7 +340,8 @@ def test_normalisation_makes_learning_blind_to_units():
     for scale in (1.0, 64.0):
         # Without rewards the loss is made of values alone: of obs on one side, of next_obs on the other.
         rows = rows_of(16, scale, reward=np.zeros(16, "f4"))
-        after, (action, metrics) = improve(state, rows, rows[0, :, :3])
+        after, (behaviour, metrics) = improve(state, rows)
+        _, action = learn.act(engine, behaviour, learn.actors(engine, state.key), rows[0, :, :3], np.zeros(16, "f4"))
         np.testing.assert_allclose(after.learner.moments.mean, rows[0, :, :3].mean(0), rtol=1e-4)
         seen.append((action, metrics, after.learner.critic))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6), *seen)
@@ -347,11 +349,10 @@ def test_normalisation_makes_learning_blind_to_units():
 
 def test_noise_hears_of_the_episodes_that_ended():
     engine = learn.Plan(agent(), 3, capacity=30, warmup=1)
-    rows = rows_of(3, last=np.array([0, 1, 0], "f4"))
-    for step in (learn.explore, learn.improve):
-        state = learn.init(engine, jax.random.key(0))
-        after = jax.jit(lambda *args, step=step: step(engine, *args))(state, rows, rows[0, :, :3])[0]
-        np.testing.assert_array_equal(after.noise.episode - state.noise.episode, [0, 1, 0])
+    behaviour, actors = algorithm.behaviour(learn.init(engine, jax.random.key(0)).learner), learn.actors(engine, jax.random.key(0))
+    for choose in (learn.act, learn.wander):
+        after, _ = choose(engine, behaviour, actors, rows_of(3)[0, :, :3], np.array([0, 1, 0], "f4"))
+        np.testing.assert_array_equal(after.noise.episode - actors.noise.episode, [0, 1, 0])
 
 
 def test_priorities_follow_the_losses_and_what_is_new_gets_the_largest():
@@ -375,6 +376,37 @@ def test_each_critic_step_has_smoothing_of_its_own():
     assert (surprise[0] != surprise[1]).any()
 
 
+def products(jaxpr):
+    """The precision of each matrix product in a program, those of inner programs included."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            yield str(equation.params["precision"])
+        for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "jaxpr")):
+            if hasattr(inner, "jaxpr"):
+                yield from products(inner.jaxpr)
+
+
+@pytest.mark.parametrize(
+    ("precision", "algo"),
+    [(None, "None"), ("float32", "F32_F32_F32"), ("tensorfloat32", "TF32_TF32_F32"), ("bfloat16", "BF16_BF16_F32")],
+)
+def test_every_product_of_an_update_has_the_precision_that_was_asked_for(precision, algo):
+    one = agent(critics=2, precision=precision)
+    learner = algorithm.init(one, jax.random.key(0))
+    update = jax.make_jaxpr(lambda s, b: algorithm.update(one, s, b, jax.random.key(0)))
+    found = list(products(update(learner, batch()).jaxpr))
+    assert len(found) > 30
+    assert set(found) == {algo}
+
+
+def test_a_cpu_has_one_precision():
+    assert make_loop(precision="float32").plan.agent.precision == "float32"
+    with pytest.raises(InputError, match=r"--precision bfloat16: on a CPU products are float32; leave it out, or train on a GPU"):
+        make_loop(precision="bfloat16")
+    with pytest.raises(InputError, match="expected float32 or tensorfloat32 or bfloat16"):
+        make_loop(precision="double")
+
+
 def test_no_two_draws_share_a_key(monkeypatch):
     keys = [jax.random.key_data(stream(jax.random.key(0), name, i)) for name in STREAMS for i in range(6)]
     assert len({k.tobytes() for k in map(np.asarray, keys)}) == len(keys)
@@ -385,9 +417,9 @@ def test_no_two_draws_share_a_key(monkeypatch):
     jax.eval_shape(lambda s: learn.learn(engine, s, rows), state)
     assert [name for name, _ in taken] == ["init", "sample", "smooth"]
     taken.clear()
-    for iteration, k in itertools.product(range(3), range(engine.block)):
-        learn.act(engine, state._replace(iteration=iteration), rows[0, :, :3], np.zeros(1, "f4"), k)
-        learn.wander(engine, state._replace(iteration=iteration), rows[0, :, :3], np.zeros(1, "f4"), k)
+    behaviour, actors = algorithm.behaviour(state.learner), learn.actors(engine, state.key)
+    for choose in (learn.act, learn.wander) * 6:
+        actors, _ = choose(engine, behaviour, actors._replace(step=int(actors.step)), rows[0, :, :3], np.zeros(1, "f4"))
     assert len(set(taken)) == len(taken) == 12
 
 

@@ -28,7 +28,10 @@ from swingup.moments import init as no_moments
 from swingup.nets import Actor, Critic
 from swingup.schedule import Linear
 from swingup.tree import ema, finite, keep_if
-from swingup.types import Layout, Transition
+from swingup.types import Layout, Precision, Transition
+
+# JAX's names of matrix products with such factors and float32 sums.
+ALGORITHMS = {"float32": "F32_F32_F32", "tensorfloat32": "TF32_TF32_F32", "bfloat16": "BF16_BF16_F32"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,8 @@ class Agent:
     What is None, one or Scalar() is absent from the program. critics: E critics, the smallest of whose targets counts;
     delay: D critic steps for each actor step; n_step: rewards summed before bootstrapping; normalize: observations by
     their running mean and variance; reward_scale: factor on rewards; weight_decay: L2 on the critic's gradient; grad_clip:
-    largest global norm of a gradient.
+    largest global norm of a gradient; precision: of the factors in the update's matrix products on a GPU (sums are float32; None: JAX's
+    own choice there).
     """
 
     actor: Actor
@@ -70,6 +74,7 @@ class Agent:
     reward_scale: float | None = None
     weight_decay: float | None = None
     grad_clip: float | None = None
+    precision: Precision | None = None
 
     @property
     def layout(self) -> Layout:
@@ -88,6 +93,13 @@ class Learner(NamedTuple):
     target_critic: Any
     actor_opt: Any
     critic_opt: Any
+    moments: Moments | None
+
+
+class Behaviour(NamedTuple):
+    """What acting while collecting needs of a learner: the actor, and the observations' moments (or None)."""
+
+    actor: Any
     moments: Moments | None
 
 
@@ -117,15 +129,20 @@ def init(agent: Agent, key) -> Learner:
     )
 
 
-def see(learner: Learner, obs):
+def see(learner: Learner | Behaviour, obs):
     """Observations as the networks see them: normalised where the agent does that."""
     return obs if learner.moments is None else normalize(learner.moments, obs)
 
 
-def act(agent: Agent, learner: Learner, noise, key, obs, first):
+def behaviour(learner: Learner) -> Behaviour:
+    """The policy that the learner has come to."""
+    return Behaviour(learner.actor, learner.moments)
+
+
+def act(agent: Agent, behaviour: Behaviour, noise, key, obs, first):
     """Explore: the actor's action plus noise, within [-1, 1]. obs[N, O], first[N] -> action[N, A], noise state."""
     offset, noise = agent.noise.sample(noise, key, first)
-    action = jax.vmap(agent.actor.apply, (None, 0))(learner.actor, see(learner, obs))
+    action = jax.vmap(agent.actor.apply, (None, 0))(behaviour.actor, see(behaviour, obs))
     return jnp.clip(action + offset, -1, 1), noise
 
 
@@ -218,12 +235,13 @@ def update(agent: Agent, learner: Learner, batches: Transition, key, weights=Non
     each transition.
     """
     steps = []
-    for d in range(agent.delay):
-        batch = jax.tree.map(lambda x, d=d: x[d], batches)
-        weight = None if weights is None else weights[d]
-        learner, step = critic_step(agent, learner, batch, jax.random.fold_in(key, d), weight)
-        steps.append(step)
-    learner, (policy_loss, actor_ok) = actor_step(agent, learner, batch)
+    with jax.default_matmul_precision(ALGORITHMS.get(agent.precision, jax.config.jax_default_matmul_precision)):
+        for d in range(agent.delay):
+            batch = jax.tree.map(lambda x, d=d: x[d], batches)
+            weight = None if weights is None else weights[d]
+            learner, step = critic_step(agent, learner, batch, jax.random.fold_in(key, d), weight)
+            steps.append(step)
+        learner, (policy_loss, actor_ok) = actor_step(agent, learner, batch)
     loss, q, surprise, critic_ok = (jnp.stack(x) for x in zip(*steps, strict=True))
     ok = (jnp.all(critic_ok) & actor_ok).astype(policy_loss.dtype)
     metrics = Metrics(jnp.mean(loss), policy_loss, jnp.mean(q), jnp.mean(jnp.max(q, (1, 2))), ok)

@@ -20,7 +20,7 @@ import numpy as np
 import tyro
 
 from swingup.errors import InputError
-from swingup.types import Spec
+from swingup.types import Precision, Spec
 
 if TYPE_CHECKING:
     from swingup.learn import Plan
@@ -150,6 +150,9 @@ class Config:
     grad_clip: float | None = None
     """Largest global norm of a gradient; a longer one is shortened to it."""
 
+    precision: Precision | None = None
+    """Of the factors in the update's matrix products, on a GPU only; by default JAX's own choice there (tensorfloat32 on an H100)."""
+
     actor_lr_end: float | None = None
     """Let the actor's step size fall linearly to this by the end of the run."""
 
@@ -234,7 +237,7 @@ RANGES: dict[str, tuple[float, float, bool]] = {
     "threads": (1, 1024, True),
 }
 
-CHOICES = {"noise": get_args(Noise), "weights": get_args(Weights)}
+CHOICES = {"noise": get_args(Noise), "weights": get_args(Weights), "precision": get_args(Precision)}
 
 FIELDS = {f.name: f for f in dataclasses.fields(Config)}
 TYPES = get_type_hints(Config)
@@ -262,7 +265,7 @@ def check(config: Config) -> Config:
             f"--action-layer {config.action_layer}: there are {len(config.hidden)} hidden layers (--hidden); use 1 to {len(config.hidden)}"
         )
     for name, words in CHOICES.items():
-        if getattr(config, name) not in words:
+        if getattr(config, name) not in (*words, FIELDS[name].default):
             raise InputError(f"--{name} {getattr(config, name)}: expected {' or '.join(words)}")
     if config.warmup >= config.steps:
         raise InputError(
@@ -425,10 +428,20 @@ def plan(config: Config, spec: Spec) -> Plan:
         reward_scale=config.reward_scale,
         weight_decay=config.weight_decay,
         grad_clip=config.grad_clip,
+        precision=precise(config),
     )
     priority = None if config.priority is None else Priority(config.priority, config.priority_beta)
     updates = Fraction(config.updates).limit_denominator(1_000_000)
     return Plan(agent, config.envs, config.capacity, config.warmup, config.uniform, updates, priority, split(config.devices))
+
+
+def precise(config: Config) -> Any:
+    """The precision that the settings name, if what computes here has it."""
+    import jax
+
+    if config.precision not in (None, "float32") and jax.default_backend() == "cpu":
+        raise InputError(f"--precision {config.precision}: on a CPU products are float32; leave it out, or train on a GPU")
+    return config.precision
 
 
 def noise(config: Config, spec: Spec) -> Any:

@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from swingup import agent as algorithm
 from swingup import learn
-from swingup.agent import Learner, Metrics
+from swingup.agent import Behaviour, Learner, Metrics
 from swingup.collect import TRAIN, episode_seed
 from swingup.envs.native import programs, sealed
 from swingup.errors import EnvFault
@@ -35,10 +36,12 @@ class Task(NamedTuple):
 
 
 class Carry(NamedTuple):
-    """What the compiled loop keeps: the engine's state, N environments with obs[N, O] and the next action[N, A], and per
+    """What the compiled loop keeps: the engine's two sides, N environments with obs[N, O] and the next action[N, A], and per
     environment the number of episodes begun and the length of the running one."""
 
     state: learn.State
+    behaviour: Behaviour
+    actors: learn.Actors
     envs: Any
     obs: jax.Array
     action: jax.Array
@@ -58,8 +61,8 @@ def start(task: Task, seed: Any) -> Carry:
     plan, (begin, _) = task.plan, programs(task.env)
     none = jnp.zeros(plan.n, jnp.int32)
     envs, obs = begin(episode_seed(seed, TRAIN, jnp.arange(plan.n), none))
-    state, action = learn.begin(plan, seed, obs)
-    return Carry(state, envs, obs, action, none + 1, none)
+    state, behaviour, actors, action = learn.begin(plan, seed, obs)
+    return Carry(state, behaviour, actors, envs, obs, action, none + 1, none)
 
 
 def advance(task: Task, seed: Any, carry: Carry) -> tuple[Carry, Any]:
@@ -76,35 +79,28 @@ def advance(task: Task, seed: Any, carry: Carry) -> tuple[Carry, Any]:
     return carry._replace(envs=envs, obs=obs, begun=carry.begun + last, length=jnp.where(last, 0, length)), rows
 
 
-def chosen(task: Task, learning: bool, k: int) -> Any:
-    """What gives the noise's state and the actions of time step k > 0; sealed, as it is a program of its own in the host loop."""
-    act = learn.act if learning else learn.wander
-
-    def run(state: learn.State, last: Any, obs: Any) -> tuple[Any, Any]:
-        moved, action = act(task.plan, state, obs, last, k)
-        return moved.noise, action
-
-    return sealed(run)
+def chosen(task: Task, learning: bool, carry: Carry, rows: Any) -> Carry:
+    """The carry with its next actions, after rows[N, W]. Sealed, as choosing them is a program of its own in the host loop."""
+    choose = sealed(partial(learn.act if learning else learn.wander, task.plan))
+    actors, action = choose(carry.behaviour, carry.actors, carry.obs, task.plan.agent.layout.unpack(rows).last)
+    return carry._replace(actors=actors, action=action)
 
 
 def iteration(task: Task, learning: bool, seed: Any, carry: Carry) -> tuple[Carry, Seen]:
-    """K time steps, then learning and the next actions: what `HostLoop.tick` does, in one program."""
-    plan = task.plan
-    blocks: list[Any] = []
+    """K time steps, the actions after them, and learning: what `HostLoop.launch` does, in one program."""
+    plan, blocks = task.plan, []
     for k in range(plan.block):
-        if k:
-            noise, action = chosen(task, learning, k)(
-                bare(carry.state)._replace(tree=None), plan.agent.layout.unpack(blocks[-1]).last, carry.obs
-            )
-            carry = carry._replace(state=carry.state._replace(noise=noise), action=action)
         carry, rows = advance(task, seed, carry)
         blocks.append(rows)
+        if k == plan.block - 1:
+            carry = carry._replace(behaviour=algorithm.behaviour(carry.state.learner))
+        carry = chosen(task, learning, carry, rows)
     rows = jnp.stack(blocks)
     if learning:
-        state, (action, metrics) = learn.improve(plan, carry.state, rows, carry.obs)
+        state, (_, metrics) = learn.improve(plan, carry.state, rows)
     else:
-        (state, action), metrics = learn.explore(plan, carry.state, rows, carry.obs), jnp.zeros(len(Metrics._fields))
-    return carry._replace(state=state, action=action), Seen(rows, metrics)
+        (state, _), metrics = learn.explore(plan, carry.state, rows), jnp.zeros(len(Metrics._fields))
+    return carry._replace(state=state), Seen(rows, metrics)
 
 
 def chunk(task: Task, learning: bool, length: int, carry: Carry, seed: Any, count: Any) -> tuple[Carry, Seen]:
@@ -130,13 +126,12 @@ def placed(task: Task, carry: Any, put: Any = jax.lax.with_sharding_constraint) 
     if split is None:
         return carry
     whole, by_env = split.over(None), split.over(0)
-    spread = jax.tree.map(lambda _: whole, carry)._replace(
-        **{name: jax.tree.map(lambda _: by_env, getattr(carry, name)) for name in Carry._fields if name != "state"}
-    )
-    state, noise = spread.state, carry.state.noise
-    noise = jax.tree.map(lambda x: by_env if x.shape[:1] == (task.plan.n,) else whole, noise)
-    replay = None if carry.state.replay is None else state.replay._replace(rows=split.over(1))
-    return jax.tree.map(put, carry, spread._replace(state=state._replace(noise=noise, replay=replay)))
+    spread = jax.tree.map(lambda _: whole, carry)
+    lies = {name: jax.tree.map(lambda _: by_env, getattr(carry, name)) for name in ("envs", "obs", "action", "begun", "length")}
+    noise = jax.tree.map(lambda x: by_env if x.shape[:1] == (task.plan.n,) else whole, carry.actors.noise)
+    replay = None if carry.state.replay is None else spread.state.replay._replace(rows=split.over(1))
+    lies |= {"actors": spread.actors._replace(noise=noise), "state": spread.state._replace(replay=replay)}
+    return jax.tree.map(put, carry, spread._replace(**lies))
 
 
 def longest(plan: Plan, lanes: int = 1) -> int:
@@ -192,9 +187,8 @@ class Alone:
 class FusedLoop(Loop):
     """Training on environments that are written in JAX, in chunks that end wherever someone may want to look.
 
-    limit: steps after which an episode is truncated, where the environment's own is not smaller; every: step counts at whose
-    multiples a chunk ends (evaluations, checkpoints, rows of the logs); end: the last step; device: makes the device's side from
-    (task, seed); its `length` is the longest chunk, `lanes` the seeds that share it.
+    limit: steps after which an episode is truncated, where the environment's own is not smaller; every, end: as `Loop` has them;
+    device: makes the device's side from (task, seed); its `length` is the longest chunk, `lanes` the seeds that share it.
     """
 
     def __init__(
@@ -208,8 +202,8 @@ class FusedLoop(Loop):
         end: int = 2**31,
         device: Any = Alone,
     ):
-        super().__init__(plan)
-        self.seed, self.spec, self.every, self.end = np.uint32(seed), env.spec, every, end
+        super().__init__(plan, every, end)
+        self.seed, self.spec = np.uint32(seed), env.spec
         self.task = task = Task(plan, env, min((x for x in (env.limit, limit) if x is not None), default=None))
         self.device = device(task, self.seed)
         self.lanes = self.device.lanes
@@ -231,8 +225,9 @@ class FusedLoop(Loop):
     def settled(self) -> bool:  # type: ignore[override]
         return not self.ticks
 
-    def tick(self) -> Tick:
+    def tick(self, ahead: bool = True) -> Tick:
         """The next iteration; where the chunk is used up, another one is run first. Raises as HostLoop's does."""
+        del ahead  # a chunk that was run is told to its end
         if not self.ticks:
             self.ahead()
         self.iteration += 1
@@ -240,10 +235,9 @@ class FusedLoop(Loop):
 
     def ahead(self) -> None:
         """Run a chunk: up to the warm-up's end, the run's end, or the next step at which someone may look."""
-        each, warm = self.plan.rows, self.plan.warmup_iterations
-        learning, step = self.filled >= warm, self.done * each
-        ends = [every - step % every for every in self.every] + [self.end - step] * (self.end > step)
-        count = min(self.device.length, *(-(-x // each) for x in ends), *([] if learning else [warm - self.filled]))
+        warm = self.plan.warmup_iterations
+        learning, unseen = self.filled >= warm, self.unseen(self.done * self.plan.rows)
+        count = min(self.device.length, unseen, *([] if learning else [warm - self.filled]))
         self.filled += count
         seen = self.device.run(learning, count)
         rows, metrics = np.asarray(seen.rows), np.asarray(seen.metrics)
@@ -273,17 +267,20 @@ class FusedLoop(Loop):
 
     def restore(self, learner: Learner) -> None:
         """Go on from an earlier learner; replay, noise and counters stay."""
-        self.device.carry = self.carry._replace(state=self.state._replace(learner=jax.tree.map(jnp.array, learner)))
+        learner = jax.tree.map(jnp.array, learner)
+        behaviour = jax.tree.map(jnp.array, algorithm.behaviour(learner))
+        self.device.carry = self.carry._replace(state=self.state._replace(learner=learner), behaviour=behaviour)
 
     def refill(self, learner: Learner, iteration: int, begun: np.ndarray) -> None:
         """Go on from a learner and nothing else, with the warm-up first; begun[N]: episodes there were."""
         self.restore(learner)
         begin, number = programs(self.task.env)[0], jnp.asarray(begun, jnp.int32)
         envs, obs = jax.jit(lambda k: begin(episode_seed(self.seed, TRAIN, jnp.arange(self.plan.n), k)))(number)
-        state, action = jax.jit(partial(learn.wander, self.plan))(
-            self.state._replace(iteration=jnp.int32(iteration)), obs, jnp.ones(self.plan.n), np.int32(0)
-        )
-        self.device.carry = self.carry._replace(state=state, envs=envs, obs=obs, action=action, begun=number + 1)
+        actors = self.carry.actors._replace(step=jnp.int32(iteration * self.plan.block))
+        choose = jax.jit(partial(learn.wander, self.plan))
+        actors, action = choose(self.carry.behaviour, actors, obs, jnp.ones(self.plan.n, obs.dtype))
+        state = self.state._replace(iteration=jnp.int32(iteration))
+        self.device.carry = self.carry._replace(state=state, actors=actors, envs=envs, obs=obs, action=action, begun=number + 1)
         self.iteration = self.done = iteration
         self.number = np.array(begun, np.int64)
 

@@ -130,7 +130,7 @@ class Keeper:
     def enter(self, saved: Checkpoint) -> bool:
         """Bring the loop to where it was; whether every bit of it is."""
         if saved.ring is None:
-            prefix = ".state.learner" if any(k.startswith(".state.learner") for k in saved.tensors) else ".learner"
+            prefix = ".state.learner"
             learner = {k.removeprefix(prefix): v for k, v in saved.tensors.items() if k.startswith(prefix)}
             begun = saved.tensors["host.begun" if "host.begun" in saved.tensors else ".begun"]
             self.loop.refill(fill(self.loop.state.learner, learner), saved.step // self.loop.plan.rows, begun)

@@ -1,9 +1,13 @@
-"""The engine's one step: rows go in, a better learner and the next actions come out. Pure; callers jit and donate.
+"""The engine's two halves: actors choose actions, the learner turns their rows into a better policy. Pure; callers jit and donate.
 
 begin    = init, then the first actions
-learn    = replay.add -> replay.draw -> replay.fold -> agent.update        (training)
-explore  = replay.add, then the next actions                              (before learning starts)
-improve  = learn, then the next actions                                   (after)
+act      = the behaviour's actions with noise; wander = uniform ones      (the collecting side)
+learn    = replay.add -> replay.draw -> replay.fold -> agent.update       (the learning side)
+explore  = replay.add alone                                               (before learning starts)
+improve  = learn, and the behaviour that it leads to                      (after)
+
+The actions of an iteration are those of the learner before the last `improve`, so that environments move on while it computes: a policy
+that is one iteration old, in every loop alike. An off-policy learner does not mind.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ import jax.numpy as jnp
 
 from swingup import agent as algorithm
 from swingup import moments, noise, priority, replay
-from swingup.agent import Agent, Learner, Metrics
+from swingup.agent import Agent, Behaviour, Learner, Metrics
 from swingup.priority import Priority, Tree
 from swingup.split import Split
 from swingup.tree import stream
@@ -61,15 +65,21 @@ class Plan:
 
 
 class State(NamedTuple):
-    """All that evolves: learner, replay, its priorities (or None), the noise of the environments' actions, the run's key,
-    iterations done."""
+    """All that learning changes: learner, replay, its priorities (or None), the run's key, iterations done."""
 
     learner: Learner
     replay: replay.Replay
     tree: Tree | None
-    noise: noise.NoiseState
     key: jax.Array
     iteration: jax.Array
+
+
+class Actors(NamedTuple):
+    """All that acting changes: the noise of the environments' actions; the run's key; time steps for which actions were chosen."""
+
+    noise: noise.NoiseState
+    key: jax.Array
+    step: jax.Array
 
 
 def init(plan: Plan, key) -> State:
@@ -79,27 +89,32 @@ def init(plan: Plan, key) -> State:
         learner=algorithm.init(plan.agent, stream(key, "init")),
         replay=ring,
         tree=None if plan.priority is None else priority.init(ring.rows.shape[0] * plan.n),
-        noise=plan.agent.noise.init(plan.n, plan.agent.actor.action_size),
         key=key,
         iteration=jnp.int32(0),
     )
 
 
-def act(plan: Plan, state: State, obs, first, k: int = 0) -> tuple[State, Any]:
-    """The actions of time step k of this iteration, with exploration. obs[N, O], first[N] -> action[N, A]."""
-    key = stream(state.key, "act", state.iteration * plan.block + k)
-    action, moved = algorithm.act(plan.agent, state.learner, state.noise, key, obs, first)
-    return state._replace(noise=moved), action
+def actors(plan: Plan, key) -> Actors:
+    """The collecting side before the first step."""
+    return Actors(plan.agent.noise.init(plan.n, plan.agent.actor.action_size), key, jnp.int32(0))
 
 
-def wander(plan: Plan, state: State, obs, first, k: int = 0) -> tuple[State, Any]:
+def act(plan: Plan, behaviour: Behaviour, actors: Actors, obs, first) -> tuple[Actors, Any]:
+    """The next actions, with exploration. obs[N, O], first[N] -> action[N, A]."""
+    key = stream(actors.key, "act", actors.step)
+    action, moved = algorithm.act(plan.agent, behaviour, actors.noise, key, obs, first)
+    return actors._replace(noise=moved, step=actors.step + 1), action
+
+
+def wander(plan: Plan, behaviour: Behaviour, actors: Actors, obs, first) -> tuple[Actors, Any]:
     """The same in the warm-up: uniform over the box, or the untrained policy's."""
     if not plan.uniform:
-        return act(plan, state, obs, first, k)
-    key = stream(state.key, "warmup", state.iteration * plan.block + k)
-    action = jax.random.uniform(key, state.noise.offset.shape, obs.dtype, -1, 1)
+        return act(plan, behaviour, actors, obs, first)
+    key, moved = stream(actors.key, "warmup", actors.step), actors.noise
+    action = jax.random.uniform(key, moved.offset.shape, obs.dtype, -1, 1)
     # Episodes are counted here too, so that a schedule by episode does not depend on the warm-up.
-    return state._replace(noise=state.noise._replace(episode=state.noise.episode + first.astype(jnp.int32))), action
+    moved = moved._replace(episode=moved.episode + first.astype(jnp.int32))
+    return actors._replace(noise=moved, step=actors.step + 1), action
 
 
 def remember(plan: Plan, state: State, rows) -> State:
@@ -145,24 +160,23 @@ def learn(plan: Plan, state: State, rows) -> tuple[State, Metrics]:
     return state._replace(learner=learner, tree=tree, iteration=state.iteration + 1), metrics
 
 
-def begin(plan: Plan, seed, obs) -> tuple[State, Any]:
-    """The state before the first step, and the first actions, for obs[N, O]."""
+def begin(plan: Plan, seed, obs) -> tuple[State, Behaviour, Actors, Any]:
+    """Both sides before the first step, and the first actions, for obs[N, O]."""
     # A raw key: a typed one is a Python object of its own, which cost 45 us in every call of a compiled program.
-    state, first = init(plan, jax.random.PRNGKey(seed)), jnp.ones(plan.n, obs.dtype)
-    return (wander if plan.warmup_iterations or plan.uniform else act)(plan, state, obs, first)
+    key, first = jax.random.PRNGKey(seed), jnp.ones(plan.n, obs.dtype)
+    state = init(plan, key)
+    behaviour = algorithm.behaviour(state.learner)
+    choose = wander if plan.warmup_iterations or plan.uniform else act
+    return state, behaviour, *choose(plan, behaviour, actors(plan, key), obs, first)
 
 
-def explore(plan: Plan, state: State, rows, obs) -> tuple[State, Any]:
-    """A warm-up iteration: store rows, choose the next actions for obs[N, O]."""
+def explore(plan: Plan, state: State, rows) -> tuple[State, Behaviour]:
+    """A warm-up iteration: store rows. The behaviour is a copy: the state is donated to the next iteration while actions are chosen."""
     state = remember(plan, state, rows)
-    return wander(plan, state._replace(iteration=state.iteration + 1), obs, plan.agent.layout.unpack(rows[-1]).last)
+    return state._replace(iteration=state.iteration + 1), algorithm.behaviour(state.learner)
 
 
-def improve(plan: Plan, state: State, rows, obs) -> tuple[State, tuple[Any, Any]]:
-    """A training iteration: learn from rows, choose the next actions with the new actor.
-
-    One program, so that a host loop pays for one dispatch; the metrics leave as one array, in the order of `Metrics`.
-    """
+def improve(plan: Plan, state: State, rows) -> tuple[State, tuple[Behaviour, Any]]:
+    """A training iteration: learn from rows. The metrics leave as one array, in the order of `Metrics`."""
     state, metrics = learn(plan, state, rows)
-    state, action = act(plan, state, obs, plan.agent.layout.unpack(rows[-1]).last)
-    return state, (action, jnp.stack(metrics))
+    return state, (algorithm.behaviour(state.learner), jnp.stack(metrics))

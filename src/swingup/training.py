@@ -309,21 +309,21 @@ def begin(config: Config, envs: Envs, folder: Path, around: Around) -> Keeper:
 
 
 def make_loop(config: Config, envs: Envs, **device: Any) -> Loop:
-    """The loop for these environments; a fused one lets us look at every step at which something is logged, evaluated or saved.
+    """The loop for these environments; it lets us look at every step at which something is logged, evaluated or saved.
 
     device: where the fused one is to compute, if not alone (`FusedLoop`).
     """
+    from swingup.log import interval
+
     engine = plan(config, envs.testing.spec)
+    by_episode = (engine.rows,) if config.episodes else ()
+    every = (interval(engine.rows), config.eval_every, config.save_every or config.eval_every, *by_episode)
     if not in_jax(config.env):
         from swingup.loop import HostLoop
 
-        return HostLoop(engine, envs.training, config.seed)
+        return HostLoop(engine, envs.training, config.seed, every=every, end=config.steps)
     from swingup.fused import FusedLoop
-    from swingup.log import interval
 
-    every = (interval(engine.rows), config.eval_every, config.save_every or config.eval_every)
-    by_episode = (engine.rows,) if config.episodes else ()
-    every = (*every, *by_episode)
     return FusedLoop(engine, envs.training, config.seed, limit=config.episode_steps, every=every, end=config.steps, **device)
 
 
@@ -375,7 +375,7 @@ def finish(config: Config, keeper: Keeper, stop: Stop) -> Generator[None, None, 
         while not over(config, keeper) and not (stop.asked and loop.settled):
             if loop.settled:
                 yield
-            before, tick = loop.steps, loop.tick()
+            before, tick = loop.steps, loop.tick(ahead=not stop.asked)
             for report in keeper.reports:
                 report.tick(tick)
             if due(config, keeper, before):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 Array = Any  # a NumPy or a JAX array; shapes are in the docstrings
+
+# Of the factors in matrix products.
+Precision = Literal["float32", "tensorfloat32", "bfloat16"]
 
 
 class Transition(NamedTuple):

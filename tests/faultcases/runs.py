@@ -114,7 +114,7 @@ class Killed:
 
 # Where a signal arrives: which function of which module, and at which of its calls.
 PHASES = {
-    "collect": "loop.HostLoop.collect",
+    "collect": "loop.HostLoop.launch",
     "update": "loop.HostLoop.tick",
     "compile": "loop.HostLoop.__init__",
     "compiled": "loop.Program.__call__",
