@@ -235,7 +235,8 @@ def update(agent: Agent, learner: Learner, batches: Transition, key, weights=Non
     each transition.
     """
     steps = []
-    with jax.default_matmul_precision(ALGORITHMS.get(agent.precision, jax.config.jax_default_matmul_precision)):
+    usual = jax.config.values["jax_default_matmul_precision"]
+    with jax.default_matmul_precision(ALGORITHMS[agent.precision] if agent.precision else usual):
         for d in range(agent.delay):
             batch = jax.tree.map(lambda x, d=d: x[d], batches)
             weight = None if weights is None else weights[d]
