@@ -501,8 +501,8 @@ def measure(plan: Any, device: Any, seconds: float) -> tuple[float, float]:
 
         def iteration() -> None:
             nonlocal state
-            state, (action, metrics) = improve(state, rows[: plan.block], layout.unpack(rows[0]).next_obs)
-            np.asarray(metrics), np.asarray(action)  # the host loop waits for both
+            state, (_, metrics) = improve(state, rows[: plan.block])
+            np.asarray(metrics)  # the host loop waits for them
 
         def update(learner: Any, batch: Any) -> Any:
             learner, metrics, _ = algorithm.update(agent, learner, replay.fold(layout, batch, agent.gamma), jax.random.key(0))
