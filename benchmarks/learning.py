@@ -159,7 +159,7 @@ def measure(curve: np.ndarray, metric: str) -> float:
 def judge(goal: Goal, figures: list[float]) -> tuple[str, bool]:
     """What was asked for in words, and whether these seeds' figures meet it."""
     if goal.seeds is None:
-        return f"{goal.metric}: mean over seeds at least {goal.least:,}", float(np.mean(figures)) >= goal.least
+        return f"{goal.metric}: mean over seeds at least {goal.least:,}", bool(figures) and float(np.mean(figures)) >= goal.least
     met = sum(f >= goal.least for f in figures)
     return f"{goal.metric}: at least {goal.least:,} on {goal.seeds} seeds", met >= goal.seeds
 
@@ -211,10 +211,12 @@ def section(chosen: Set) -> list[str]:
             f"| {metric} | " + " | ".join(f"{f:,.1f}" for f in [*figures, np.mean(figures), iqm(np.array(figures))]) + " |"
         )
     lines.append("")
+    ended = [c for c in found.values() if c[-1, 0] >= chosen.steps]
     for goal in chosen.goals:
-        words, met = judge(goal, [measure(c, goal.metric) for c in found.values()])
-        state = "reached" if met else "**missed**"
-        part = f" (so far {len(found)} of {chosen.seeds} seeds)" if len(found) < chosen.seeds else ""
+        judged = list(found.values()) if goal.metric == "best" else ended  # the best of a run that was cut can only rise
+        words, met = judge(goal, [measure(c, goal.metric) for c in judged])
+        state = "reached" if met else "**missed**" if judged else "not measured to the end yet"
+        part = f" ({len(ended)} of {chosen.seeds} seeds ran to the end)" if len(ended) < chosen.seeds else ""
         lines.append(f"- {words}: {state}{part}")
     lines += [f"- {note}" for note in chosen.notes]
     lines += [f"- published: {p.value} ({p.metric}; {p.source})" for p in chosen.published]

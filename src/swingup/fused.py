@@ -18,7 +18,7 @@ from swingup.collect import TRAIN, episode_seed
 from swingup.envs.native import programs, sealed
 from swingup.errors import EnvFault
 from swingup.learn import Plan
-from swingup.loop import Loop, Program, Snapshot, Tick, bare, fill, named
+from swingup.loop import Loop, Program, Snapshot, Tick, bare, fill, named, own
 from swingup.types import Episode, Transition
 
 # Iterations of a chunk, and numbers that it may bring to the host: a second or two of work.
@@ -267,8 +267,7 @@ class FusedLoop(Loop):
 
     def restore(self, learner: Learner) -> None:
         """Go on from an earlier learner; replay, noise and counters stay."""
-        learner = jax.tree.map(jnp.array, learner)
-        behaviour = jax.tree.map(jnp.array, algorithm.behaviour(learner))
+        learner, behaviour = own(learner), own(algorithm.behaviour(learner))
         self.device.carry = self.carry._replace(state=self.state._replace(learner=learner), behaviour=behaviour)
 
     def refill(self, learner: Learner, iteration: int, begun: np.ndarray) -> None:

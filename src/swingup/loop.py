@@ -259,7 +259,7 @@ class HostLoop(Loop):
 
     def restore(self, learner: Learner) -> None:
         """Go on from an earlier learner; replay, noise and counters stay."""
-        self.state = self.state._replace(learner=jax.tree.map(jnp.array, learner))
+        self.state = self.state._replace(learner=own(learner))
         self.behaviour, self.latest = (own(algorithm.behaviour(self.state.learner)) for _ in range(2))
 
     def refill(self, learner: Learner, iteration: int, begun: np.ndarray) -> None:
