@@ -1,6 +1,7 @@
 """Checkpoints against a plain copy: what loads was saved, to the last bit, whatever happens to disk, process or files."""
 
 import contextlib
+import hashlib
 import itertools
 import json
 import os
@@ -18,9 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faultcases import saves as faults
-from swingup import checkpoint
-from swingup.checkpoint import Checkpoints, Unloadable, load, place, seal, steps
+from swingup import checkpoint, disk
+from swingup.checkpoint import Checkpoints, Unloadable, load, steps
 from swingup.errors import InputError
+from swingup.manifest import DTYPES, place, read_manifest, seal
 
 
 class Recorder:
@@ -44,10 +46,10 @@ class Recorder:
 
 
 @pytest.fixture(autouse=True)
-def disk(monkeypatch):
-    monkeypatch.setattr(checkpoint, "calls", Recorder())
+def recorder(monkeypatch):
+    monkeypatch.setattr(disk, "calls", Recorder())
     monkeypatch.setattr(checkpoint, "CHUNK_BYTES", 5 * faults.ROW_BYTES)
-    return checkpoint.calls
+    return disk.calls
 
 
 @pytest.fixture
@@ -65,7 +67,7 @@ def opened(path, **options):
 
 def test_every_kind_of_tensor_comes_back_to_the_last_bit(tmp_path):
     square = np.arange(12, dtype=np.float32).reshape(3, 4)
-    tensors = {f"{kind} of {shape}": np.ones(shape, kind) for kind in checkpoint.DTYPES for shape in ((), (0, 3), (2, 3))}
+    tensors = {f"{kind} of {shape}": np.ones(shape, kind) for kind in DTYPES for shape in ((), (0, 3), (2, 3))}
     tensors |= {"nan": np.float32(np.nan), "odd nan": np.array([0x7FC00123], np.uint32).view(np.float32), "-0": np.float64(-0.0)}
     tensors |= {"by column": np.asfortranarray(square), "strided": square[:, ::2], "other end": square.astype(">f4"), "ö": square}
     about = {"none": None, "list": [1, 2.5, "ö"], "seed": 2**63, "best": -np.inf}
@@ -113,19 +115,19 @@ def test_the_ring_that_loads_is_the_one_that_was_saved(length, chunk, moves):
                 head += move
 
 
-def test_a_save_writes_only_what_is_new(tmp_path, disk):
+def test_a_save_writes_only_what_is_new(tmp_path, recorder):
     piece, ring = 5 * faults.ROW_BYTES, np.random.default_rng(0).normal(size=(100, 2, 5)).astype(np.float32)
 
     def save(checkpoints, step, head):
-        del disk.calls[:]
+        del recorder.calls[:]
         checkpoints.save(step, {}, ring, head, {})
-        return disk.written()
+        return recorder.written()
 
     segments = lambda: len(list((tmp_path / "segments").iterdir()))
     with opened(tmp_path) as checkpoints:
         assert (save(checkpoints, 1, 52), segments()) == (2 * (10 * piece + 2 * faults.ROW_BYTES), 11)
         assert save(checkpoints, 2, 52) == 0
-        assert not any(c[0] == "open" and str(c[1]).endswith(".bin") for c in disk.calls)  # nor does it read what it knows
+        assert not any(c[0] == "open" and str(c[1]).endswith(".bin") for c in recorder.calls)  # nor does it read what it knows
         assert (save(checkpoints, 3, 100), segments()) == (2 * 10 * piece, 21)
         ring[:7] += 1  # the ring wraps
         assert (save(checkpoints, 4, 107), segments()) == (2 * 2 * piece, 23)
@@ -174,7 +176,7 @@ def test_the_last_the_best_and_every_nth_are_kept(tmp_path):
             checkpoints.save(**faults.state(step), best=step in (2, 3))
         assert steps(tmp_path) == [3, 5, 8, 9]
         checkpoints.save(**faults.state(3))
-        assert checkpoint.read_manifest(place(tmp_path, 3)).best  # saved again, it stays the best
+        assert read_manifest(place(tmp_path, 3)).best  # saved again, it stays the best
         checkpoints.save(**faults.state(4))
         assert steps(tmp_path) == [3, 4, 5, 8, 9]  # a run that went back: what it has just saved counts as the last
         checkpoints.save(**faults.state(6))
@@ -301,13 +303,13 @@ def test_saves_are_interrupted_and_checkpoints_damaged():
     assert "| 70 | 0 |" in done.stdout
 
 
-def test_everything_is_flushed_before_it_gets_its_name(tmp_path, disk):
+def test_everything_is_flushed_before_it_gets_its_name(tmp_path, recorder):
     with opened(tmp_path) as checkpoints:
         for state in (faults.state(1), faults.state(1, variant=1)):
-            del disk.calls[:]
+            del recorder.calls[:]
             checkpoints.save(**state)
             dirty, named = set(), 0
-            for call, *args in disk.calls:
+            for call, *args in recorder.calls:
                 path = str(args[0])
                 if call == "open" and len(args) == 3:
                     dirty |= {path, str(Path(path).parent)}
@@ -328,11 +330,11 @@ def test_everything_is_flushed_before_it_gets_its_name(tmp_path, disk):
 
 def test_a_replacement_cut_in_two_survives_the_next_save_that_fails(folder, monkeypatch):
     for step in (2, 3):
-        checkpoint.remove(place(folder, step))
+        disk.remove(place(folder, step))
     place(folder, 4).rename(place(folder, 4, ".old"))
     assert faults.same(load(folder, warn=pytest.fail), faults.state(4))
     with opened(folder) as checkpoints:
-        monkeypatch.setattr(checkpoint, "calls", faults.Faulty("disk full from there on", 1))
+        monkeypatch.setattr(disk, "calls", faults.Faulty("disk full from there on", 1))
         with pytest.raises(OSError, match=r"No space left.*part"):
             checkpoints.save(**faults.state(5))
     assert faults.same(load(folder, warn=pytest.fail), faults.state(4))
@@ -452,7 +454,7 @@ def test_a_learner_that_is_no_safetensors_gives_one_line(folder, content):
     path = place(folder, 4)
     (path / "learner.safetensors").write_bytes(content)
     edit(path / "manifest.json", ("files", "learner.safetensors", "bytes"), len(content))
-    edit(path / "manifest.json", ("files", "learner.safetensors", "sha256"), checkpoint.hashlib.sha256(content).hexdigest())
+    edit(path / "manifest.json", ("files", "learner.safetensors", "sha256"), hashlib.sha256(content).hexdigest())
     lines = []
     assert load(folder, warn=lines.append).step == 3
     assert len(lines) == 1

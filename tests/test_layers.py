@@ -28,6 +28,8 @@ LAYERS = [
     ],
     ["collect", "loop", "fused", "lanes", "evaluate", "health"],
     [
+        "disk",
+        "manifest",
         "checkpoint",
         "keeper",
         "stop",

@@ -11,15 +11,10 @@ What is written is plain JSON, safetensors and raw rows; reading executes nothin
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import itertools
-import json
 import math
 import os
-import re
-import socket
 import stat
 import weakref
 from collections.abc import Callable, Mapping
@@ -29,30 +24,34 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from swingup import disk
+from swingup.disk import Damaged
 from swingup.errors import InputError
+from swingup.manifest import (
+    DTYPES,
+    FORMAT,
+    LEARNER,
+    MANIFEST,
+    MANIFEST_BYTES,
+    NAME,
+    SHA,
+    Manifest,
+    Piece,
+    Ring,
+    place,
+    read_manifest,
+    seal,
+    spans,
+    take,
+)
 from swingup.types import Array
 
-FORMAT = 1
 CHUNK_BYTES = 4 << 20  # of ring in one segment
-MANIFEST_BYTES = 64 << 20  # more than any real one, so that a wrong file is not read into memory
-DTYPES = ("bool", *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)), "float16", "float32", "float64")
-LEARNER, MANIFEST, HOMES = "learner.safetensors", "manifest.json", ("segments", "mirror")
-NAME = re.compile(r"\.?step-([0-9]{10,18})(\.part|\.old)?")
-SHA = re.compile(r"[0-9a-f]{64}")
-
-calls: Any = os  # what a save asks of the disk goes through here, so that a test can make any call of it fail
+HOMES = ("segments", "mirror")
 
 
 class Unloadable(InputError):
     """There are checkpoints, and not one of them is whole; the command line exits with 3."""
-
-
-class Damaged(Exception):
-    """One line that names a file and what is wrong with it; `unsure` where the file may be good and we cannot tell."""
-
-    def __init__(self, line: str, unsure: bool = False):
-        super().__init__(line)
-        self.unsure = unsure
 
 
 class Checkpoint(NamedTuple):
@@ -67,34 +66,6 @@ class Checkpoint(NamedTuple):
     path: Path
 
 
-class Piece(NamedTuple):
-    """A file as a manifest knows it."""
-
-    sha256: str
-    bytes: int
-
-
-class Ring(NamedTuple):
-    """A replay ring[C, N, W] in pieces of `chunk` time steps; the last one ends where the data does."""
-
-    shape: tuple[int, ...]
-    dtype: str
-    chunk: int
-    segments: tuple[Piece, ...]
-
-
-class Manifest(NamedTuple):
-    """manifest.json, checked field by field."""
-
-    step: int
-    head: int
-    best: bool
-    about: dict[str, Any]
-    learner: Piece
-    tensors: dict[str, tuple[tuple[int, ...], str]]
-    ring: Ring | None
-
-
 class Written(NamedTuple):
     """The ring as the last save left it, and the first and last time step of each piece, which betray a ring refilled since."""
 
@@ -103,141 +74,17 @@ class Written(NamedTuple):
     edges: tuple[bytes, ...]
 
 
-# Names
-
-
-def place(folder: Path, step: int, mark: str = "") -> Path:
-    """Where the checkpoint of a step lies; `.part` and `.old` are the hidden names beside it."""
-    return folder / f"{'.' if mark else ''}step-{step:010d}{mark}"
+# Reading
 
 
 def steps(folder: Path) -> list[int]:
     """The steps that have a checkpoint, oldest first; only `load` says whether it is whole."""
     try:
-        names = calls.listdir(folder)
+        names = disk.calls.listdir(folder)
     except FileNotFoundError:
         return []
     found = [m for name in names if (m := NAME.fullmatch(name)) and m[2] != ".part"]
     return sorted({int(m[1]) for m in found if m[0] == place(Path(), int(m[1]), m[2] or "").name})
-
-
-# Reading
-
-
-def slurp(path: Path, limit: int) -> bytes:
-    """A regular file of at most `limit` bytes; Damaged if it is anything else."""
-    try:
-        # Neither a link out of the folder nor a pipe that never ends: both would open like a file.
-        fd = calls.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            about = calls.fstat(fd)
-            if not stat.S_ISREG(about.st_mode):
-                raise Damaged(f"{path}: not a regular file")
-            if about.st_size > limit:
-                raise Damaged(f"{path}: {about.st_size} bytes where at most {limit} belong")
-            with open(fd, "rb", closefd=False) as file:
-                return file.read(about.st_size)
-        finally:
-            calls.close(fd)
-    except FileNotFoundError as error:
-        raise Damaged(f"{path}: missing") from error
-    except OSError as error:
-        what = "a symbolic link, not a file" if error.errno == errno.ELOOP else f"cannot be read ({error.strerror})"
-        raise Damaged(f"{path}: {what}", unsure=True) from error
-    except MemoryError as error:
-        raise Damaged(f"{path}: does not fit into memory") from error
-
-
-def take(path: Path, piece: Piece) -> bytes:
-    """The bytes of a file that is what the manifest says; Damaged if not."""
-    data = slurp(path, piece.bytes)
-    if len(data) != piece.bytes:
-        raise Damaged(f"{path}: cut short, {len(data)} of {piece.bytes} bytes")
-    if hashlib.sha256(data).hexdigest() != piece.sha256:
-        raise Damaged(f"{path}: its sha256 is not the manifest's, so its content has changed since it was saved")
-    return data
-
-
-def seal(body: dict[str, Any]) -> bytes:
-    """The one way to write a manifest: JSON with sorted keys and the sha256 of all the rest in it."""
-    plain = json.loads(json.dumps(body))  # keys become strings now, or their order would differ when read again
-    digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
-    return (json.dumps(plain | {"sha256": digest}, sort_keys=True, indent=1) + "\n").encode()
-
-
-def read_manifest(path: Path) -> Manifest:
-    """The manifest of the checkpoint in a folder; Damaged unless every byte is as `seal` wrote it."""
-    file, name = path / MANIFEST, NAME.fullmatch(path.name)
-    if path.is_symlink():
-        raise Damaged(f"{path}: a symbolic link, not a folder")
-    raw = slurp(file, MANIFEST_BYTES)
-    try:
-        body = json.loads(raw)
-        version = body["format"]
-        if type(version) is int and version > FORMAT:
-            raise Damaged(f"{file}: format {version}, and this swingup reads up to {FORMAT}; update swingup", unsure=True)
-        # Bytes, not values: a flipped bit that leaves the value (1e-5, 1E-5) and a name given twice count as damage too.
-        if seal({k: v for k, v in body.items() if k != "sha256"}) != raw:
-            raise Damaged(f"{file}: its own sha256 does not match, so its content has changed since it was saved")
-        manifest = understand(body)
-        if name is None or manifest.step != int(name[1]):
-            raise ValueError(f"it is of step {manifest.step}, its folder is not")
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise Damaged(f"{file}: not a manifest of swingup ({type(error).__name__}: {error!s:.100})") from error
-    return manifest
-
-
-def understand(body: dict[str, Any]) -> Manifest:
-    """The fields of a manifest's JSON; KeyError, TypeError or ValueError where one is not what it should be."""
-    if set(body["files"]) != {LEARNER}:
-        raise ValueError(f"its files are not just {LEARNER}")
-    if type(body["about"]) is not dict or type(body["best"]) is not bool or body["format"] != FORMAT:
-        raise TypeError("about, best or format")
-    tensors = {str(name): (shape(t["shape"]), dtype(t["dtype"])) for name, t in body["tensors"].items()}
-    head, ring = count(body["head"]), None
-    if body["ring"] is not None:
-        pieces = tuple(piece(p) for p in body["ring"]["segments"])
-        ring = Ring(shape(body["ring"]["shape"]), dtype(body["ring"]["dtype"]), count(body["ring"]["chunk"]), pieces)
-        if len(ring.shape) != 3 or 0 in ring.shape or ring.chunk == 0:
-            raise ValueError(f"a ring of shape {ring.shape} in pieces of {ring.chunk}")
-        # The number first: a hostile head would make a list of 10^18 spans.
-        if -(-min(head, ring.shape[0]) // ring.chunk) != len(pieces):
-            raise ValueError(f"{len(pieces)} segments do not hold {head} time steps of {ring.chunk} each")
-        row = math.prod(ring.shape[1:]) * np.dtype(ring.dtype).itemsize
-        if any(p.bytes != (b - a) * row for p, (a, b) in zip(pieces, spans(ring, head), strict=True)):
-            raise ValueError("a segment's size does not match the ring's shape")
-    return Manifest(count(body["step"]), head, body["best"], body["about"], piece(body["files"][LEARNER]), tensors, ring)
-
-
-def count(value: Any) -> int:
-    if type(value) is not int or not 0 <= value < 2**63:
-        raise ValueError(f"{value!r:.40} is not a count")
-    return value
-
-
-def shape(value: Any) -> tuple[int, ...]:
-    if type(value) is not list or len(value) > 32:
-        raise TypeError(f"{value!r:.40} is not a shape")
-    return tuple(count(v) for v in value)
-
-
-def dtype(value: Any) -> str:
-    if value not in DTYPES:
-        raise ValueError(f"{value!r:.40} is not a dtype")
-    return value
-
-
-def piece(value: Any) -> Piece:
-    # A segment's name is made of this alone, so there is no path to escape with.
-    if type(value["sha256"]) is not str or not SHA.fullmatch(value["sha256"]):
-        raise ValueError(f"{value['sha256']!r:.40} is not a sha256")
-    return Piece(value["sha256"], count(value["bytes"]))
-
-
-def spans(ring: Ring, head: int) -> list[tuple[int, int]]:
-    """From which to which time step of the ring each segment goes, over the part that holds data."""
-    held = min(head, ring.shape[0])
-    return [(a, min(a + ring.chunk, held)) for a in range(0, held, ring.chunk)]
 
 
 def read_learner(path: Path, manifest: Manifest) -> dict[str, np.ndarray]:
@@ -353,47 +200,6 @@ def look(folder: Path) -> list[int]:
 # Writing
 
 
-def write(path: Path, data: Any) -> None:
-    """Write a new file and flush it to the disk; OSError, with the path in it, if it is not all there."""
-    try:
-        fd = calls.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        try:
-            left = memoryview(data).cast("B")
-            size = len(left)
-            while left:  # a full disk may take a part first and refuse the rest only then
-                done = calls.write(fd, left)
-                if done <= 0:
-                    raise OSError(errno.EIO, "nothing was written")
-                left = left[done:]
-            calls.fsync(fd)
-            if calls.fstat(fd).st_size != size:
-                raise OSError(errno.EIO, "short write")
-        finally:
-            calls.close(fd)
-    except OSError as error:
-        error.filename = error.filename or str(path)
-        raise
-
-
-def sync(folder: Path) -> None:
-    """Make the names in a folder durable: until then a power cut may undo what was renamed."""
-    fd = calls.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        calls.fsync(fd)
-    finally:
-        calls.close(fd)
-
-
-def remove(path: Path) -> None:
-    """Delete a folder and all in it, or whatever else has its name; links are deleted, not followed."""
-    if not stat.S_ISDIR(calls.lstat(path).st_mode):
-        calls.unlink(path)
-        return
-    for name in calls.listdir(path):
-        remove(path / name)
-    calls.rmdir(path)
-
-
 def plain(name: str, value: Any) -> np.ndarray:
     """A tensor as safetensors can take it: dense, row by row, little-endian; it would write anything else wrongly."""
     array = np.asarray(value, order="C")
@@ -428,7 +234,7 @@ class Checkpoints:
             raise InputError(f"checkpoints: keep={keep}, every={every}; both must be at least 1")
         self.folder, self.keep, self.every = Path(folder), keep, every
         self._written: Written | None = None
-        self._lock: int | None = lock(self.folder)
+        self._lock: int | None = disk.lock(self.folder)
         _open.add(self)
 
     def save(
@@ -483,7 +289,7 @@ class Checkpoints:
         """Make sure that every piece of the ring is on disk, twice."""
         for home in HOMES:
             with suppress(FileExistsError):
-                calls.mkdir(self.folder / home)
+                disk.calls.mkdir(self.folder / home)
         before = self._written if self._written and self._written.ring[:3] == cut[:3] else None
         old = spans(cut, before.head) if before else []
         found, edges = [], []
@@ -495,13 +301,13 @@ class Checkpoints:
             found.append(known if known and self._holds(known) else self._keep(np.asarray(ring[a:b])))
             edges.append(edge)
         for home in HOMES:  # also where nothing was written: a killed save may have left its names unflushed
-            sync(self.folder / home)
+            disk.sync(self.folder / home)
         return Written(cut._replace(segments=tuple(found)), head, tuple(edges))
 
     def _holds(self, piece: Piece) -> bool:
         """Whether both copies of a piece that this process wrote or read are still there, by their sizes."""
         try:
-            there = [calls.lstat(self.folder / home / f"{piece.sha256}.bin") for home in HOMES]
+            there = [disk.calls.lstat(self.folder / home / f"{piece.sha256}.bin") for home in HOMES]
         except OSError:
             return False
         return all(stat.S_ISREG(t.st_mode) and t.st_size == piece.bytes for t in there)
@@ -516,8 +322,8 @@ class Checkpoints:
             try:
                 take(path, wanted)
             except Damaged:
-                write(part, data)
-                calls.rename(part, path)
+                disk.write(part, data)
+                disk.calls.rename(part, path)
         return wanted
 
     def _publish(self, step: int, head: int, arrays: dict[str, np.ndarray], ring: Ring | None, more: dict[str, Any]) -> None:
@@ -537,30 +343,30 @@ class Checkpoints:
             "tensors": {name: {"shape": value.shape, "dtype": value.dtype.name} for name, value in arrays.items()},
             "ring": ring._asdict() | {"segments": [p._asdict() for p in ring.segments]} if ring else None,
         }
-        calls.mkdir(part)
-        write(part / LEARNER, learner)
-        write(part / MANIFEST, seal(body))
-        sync(part)
+        disk.calls.mkdir(part)
+        disk.write(part / LEARNER, learner)
+        disk.write(part / MANIFEST, seal(body))
+        disk.sync(part)
         if os.path.lexists(final):
             # A folder cannot replace another in one call. Between these two, `load` finds the old one by its hidden name.
-            calls.rename(final, old)
-        calls.rename(part, final)
-        sync(self.folder)
+            disk.calls.rename(final, old)
+        disk.calls.rename(part, final)
+        disk.sync(self.folder)
 
     def _sweep(self) -> None:
         """Remove what killed saves left, and finish or undo a replacement that one of them had begun."""
-        for name in calls.listdir(self.folder):
+        for name in disk.calls.listdir(self.folder):
             match = NAME.fullmatch(name)
             if match and match[2] == ".old" and not os.path.lexists(place(self.folder, int(match[1]))):
-                calls.rename(self.folder / name, place(self.folder, int(match[1])))
+                disk.calls.rename(self.folder / name, place(self.folder, int(match[1])))
             elif match and match[2]:
-                sync(self.folder)
-                remove(self.folder / name)
+                disk.sync(self.folder)
+                disk.remove(self.folder / name)
         for home in HOMES:
             with suppress(FileNotFoundError):
-                for name in calls.listdir(self.folder / home):
+                for name in disk.calls.listdir(self.folder / home):
                     if name.startswith(".") and name.endswith(".part"):
-                        calls.unlink(self.folder / home / name)
+                        disk.calls.unlink(self.folder / home / name)
 
     def _manifests(self) -> tuple[dict[int, Manifest], bool]:
         """Every readable manifest by its step, and whether those that are not readable are surely worthless."""
@@ -584,7 +390,7 @@ class Checkpoints:
             return  # what was just written cannot be read: not the moment to delete anything
         gone = [s for s in steps(self.folder) if s < last[0] and s != best and not (self.every and s % self.every == 0)]
         for old in gone:  # hidden first: half of a checkpoint never carries its name
-            calls.rename(place(self.folder, old), place(self.folder, old, ".part"))
+            disk.calls.rename(place(self.folder, old), place(self.folder, old, ".part"))
         self._sweep()
 
     def _collect(self) -> None:
@@ -595,36 +401,9 @@ class Checkpoints:
         needed = {f"{p.sha256}.bin" for m in whole.values() if m.ring for p in m.ring.segments}
         for home in HOMES:
             with suppress(FileNotFoundError):
-                for name in calls.listdir(self.folder / home):
+                for name in disk.calls.listdir(self.folder / home):
                     if name.endswith(".bin") and SHA.fullmatch(name[:-4]) and name not in needed:
-                        calls.unlink(self.folder / home / name)
-
-
-# One writer
-
-
-def lock(folder: Path) -> int:
-    """Take the folder's lock, making the folder if need be; InputError, naming who has it, if it is taken."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with suppress(OSError):
-            sync(folder.parent)
-        fd = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose a folder that you may write to") from error
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"pid {os.getpid()} on {socket.gethostname()}".encode(), 0)
-    except BlockingIOError as error:
-        owner = re.fullmatch(r"pid [0-9]+ on [\w.-]*", os.pread(fd, 200, 0).decode(errors="replace"))
-        os.close(fd)
-        who = owner[0] if owner else "another process"
-        raise InputError(f"{folder}: {who} is writing there; wait for it, stop it, or use another run folder") from error
-    except OSError as error:
-        os.close(fd)
-        raise InputError(f"{folder}: cannot be locked ({error.strerror}); choose a folder on a local disk") from error
-    return fd
+                        disk.calls.unlink(self.folder / home / name)
 
 
 _open: weakref.WeakSet[Checkpoints] = weakref.WeakSet()

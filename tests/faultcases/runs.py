@@ -121,7 +121,7 @@ PHASES = {
     "evaluation": "keeper.evaluate_policy",
     "episode": "policy.Policy.act",
     "save": "keeper.Keeper.save",
-    "write": "checkpoint.write",
+    "write": "disk.write",
     "policy": "store.save_policy",
     "closing": "keeper.evaluate_policy",
     "video": "video.Recorder.step",
@@ -131,7 +131,7 @@ PHASES = {
 SIGNALLED = """
 import json, os, signal, sys, time
 from pathlib import Path
-from swingup import checkpoint, cli, keeper, loop, policy, store, video
+from swingup import checkpoint, cli, disk, keeper, loop, policy, store, video
 owner, name, when, note = {owner}, {name!r}, {when}, {note!r}
 plain, calls, told = getattr(owner, name), [], {{}}
 def signalled(*args, **options):

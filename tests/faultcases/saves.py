@@ -23,8 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from swingup import checkpoint
-from swingup.checkpoint import HOMES, LEARNER, MANIFEST, Checkpoints, Unloadable, load, place, read_manifest, steps
+from swingup import checkpoint, disk
+from swingup.checkpoint import HOMES, Checkpoints, Unloadable, load, steps
+from swingup.manifest import LEARNER, MANIFEST, place, read_manifest
 
 C, N, W, ROW_BYTES = 37, 2, 5, 2 * 5 * 4
 ERRORS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO}
@@ -83,11 +84,11 @@ class Faulty:
 
 @contextlib.contextmanager
 def faulty(kind: str, at: int):
-    checkpoint.calls = layer = Faulty(kind, at)
+    disk.calls = layer = Faulty(kind, at)
     try:
         yield layer
     finally:
-        checkpoint.calls = os
+        disk.calls = os
 
 
 def prepare(folder: Path, last: int = 4) -> None:

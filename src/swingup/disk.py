@@ -1,0 +1,114 @@
+"""What a run asks of the disk: files that are flushed and whole, folders with one writer. Every call can be made to fail by a test."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import socket
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from swingup.errors import InputError
+
+calls: Any = os  # what a save asks of the disk goes through here, so that a test can make any call of it fail
+
+
+class Damaged(Exception):
+    """One line that names a file and what is wrong with it; `unsure` where the file may be good and we cannot tell."""
+
+    def __init__(self, line: str, unsure: bool = False):
+        super().__init__(line)
+        self.unsure = unsure
+
+
+def slurp(path: Path, limit: int) -> bytes:
+    """A regular file of at most `limit` bytes; Damaged if it is anything else."""
+    try:
+        # Neither a link out of the folder nor a pipe that never ends: both would open like a file.
+        fd = calls.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            about = calls.fstat(fd)
+            if not stat.S_ISREG(about.st_mode):
+                raise Damaged(f"{path}: not a regular file")
+            if about.st_size > limit:
+                raise Damaged(f"{path}: {about.st_size} bytes where at most {limit} belong")
+            with open(fd, "rb", closefd=False) as file:
+                return file.read(about.st_size)
+        finally:
+            calls.close(fd)
+    except FileNotFoundError as error:
+        raise Damaged(f"{path}: missing") from error
+    except OSError as error:
+        what = "a symbolic link, not a file" if error.errno == errno.ELOOP else f"cannot be read ({error.strerror})"
+        raise Damaged(f"{path}: {what}", unsure=True) from error
+    except MemoryError as error:
+        raise Damaged(f"{path}: does not fit into memory") from error
+
+
+def write(path: Path, data: Any) -> None:
+    """Write a new file and flush it to the disk; OSError, with the path in it, if it is not all there."""
+    try:
+        fd = calls.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            left = memoryview(data).cast("B")
+            size = len(left)
+            while left:  # a full disk may take a part first and refuse the rest only then
+                done = calls.write(fd, left)
+                if done <= 0:
+                    raise OSError(errno.EIO, "nothing was written")
+                left = left[done:]
+            calls.fsync(fd)
+            if calls.fstat(fd).st_size != size:
+                raise OSError(errno.EIO, "short write")
+        finally:
+            calls.close(fd)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+def sync(folder: Path) -> None:
+    """Make the names in a folder durable: until then a power cut may undo what was renamed."""
+    fd = calls.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        calls.fsync(fd)
+    finally:
+        calls.close(fd)
+
+
+def remove(path: Path) -> None:
+    """Delete a folder and all in it, or whatever else has its name; links are deleted, not followed."""
+    if not stat.S_ISDIR(calls.lstat(path).st_mode):
+        calls.unlink(path)
+        return
+    for name in calls.listdir(path):
+        remove(path / name)
+    calls.rmdir(path)
+
+
+def lock(folder: Path) -> int:
+    """Take the folder's lock, making the folder if need be; InputError, naming who has it, if it is taken."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):
+            sync(folder.parent)
+        fd = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose a folder that you may write to") from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"pid {os.getpid()} on {socket.gethostname()}".encode(), 0)
+    except BlockingIOError as error:
+        owner = re.fullmatch(r"pid [0-9]+ on [\w.-]*", os.pread(fd, 200, 0).decode(errors="replace"))
+        os.close(fd)
+        who = owner[0] if owner else "another process"
+        raise InputError(f"{folder}: {who} is writing there; wait for it, stop it, or use another run folder") from error
+    except OSError as error:
+        os.close(fd)
+        raise InputError(f"{folder}: cannot be locked ({error.strerror}); choose a folder on a local disk") from error
+    return fd
