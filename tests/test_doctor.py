@@ -13,10 +13,14 @@ import pytest
 import tyro
 from rich.console import Console
 
-from swingup import __version__, doctor
+from swingup import __version__, checks, child, doctor, graphics, speed
+from swingup.checks import Check, Nvidia
+from swingup.child import Answer
 from swingup.config import Config, presets
-from swingup.doctor import Answer, Check, Doctor, Machine, Nvidia, Report, Speed, Trial
+from swingup.doctor import Doctor, Machine, Report
 from swingup.errors import InputError
+from swingup.graphics import Trial
+from swingup.speed import Speed
 
 TINY = Config(hidden=(8, 8), batch=4, threads=1)
 IDLE = Machine("Linux", "3.11.0", "a CPU", 4, 0.1)
@@ -43,11 +47,11 @@ def report():
 
 
 def test_versions_are_those_of_the_installed_packages():
-    found = doctor.versions()
+    found = checks.versions()
     assert found["swingup"] == __version__
     for name in ("jax", "jaxlib", "numpy", "optax", "gymnasium"):
         assert found[name] == metadata.version(name)
-    assert doctor.version("no-such-package-x") is None
+    assert checks.version("no-such-package-x") is None
 
 
 def test_the_cpu_is_named(tmp_path):
@@ -71,18 +75,18 @@ def test_the_cpu_is_named(tmp_path):
     ],
 )
 def test_a_version_is_compared_with_what_is_asked_for(have, limits, ok):
-    assert doctor.fits(have, limits) == ok
+    assert checks.fits(have, limits) == ok
 
 
 def test_wrong_and_missing_packages_are_broken_and_extras_are_not():
     wanted = ["jax<0.13,>=0.7", "gymnasium[classic-control]<1.5,>=1.1", "optax>=0.2.5", "mujoco<4,>=3.3; extra == 'mujoco'"]
     have = {"jax": "0.4.1", "gymnasium": "1.4.0", "optax": None, "mujoco": None}
-    found = doctor.packages(wanted, have.get)
+    found = checks.packages(wanted, have.get)
     assert found.state == "broken"
     assert found.detail == "jax is 0.4.1, swingup needs <0.13,>=0.7, optax is not installed"
     assert found.fix == "pip install 'jax<0.13,>=0.7' 'optax>=0.2.5'"
-    assert "mujoco is 4.0.0" in doctor.packages(wanted, (have | {"mujoco": "4.0.0"}).get).detail
-    assert doctor.packages([], have.get).state == "ok"
+    assert "mujoco is 4.0.0" in checks.packages(wanted, (have | {"mujoco": "4.0.0"}).get).detail
+    assert checks.packages([], have.get).state == "ok"
 
 
 # The GPU
@@ -100,9 +104,9 @@ def silent(command):
     ("driver", "extra"), [("550.54.15", "cuda12"), ("580.65.06", "cuda13"), ("535.1", "cuda12"), ("610.2", "cuda13")]
 )
 def test_the_install_line_follows_from_the_driver(driver, extra, tmp_path):
-    present = doctor.nvidia(lambda command: SMI.format(driver, driver), tmp_path)
+    present = checks.nvidia(lambda command: SMI.format(driver, driver), tmp_path)
     assert present == Nvidia("NVIDIA H100 80GB HBM3", driver, 9.0, True)
-    found = doctor.gpu(["CPU"], present, plain(), {})
+    found = checks.gpu(["CPU"], present, plain(), {})
     assert (found.state, found.fix) == ("missing", f"pip install -U 'jax[{extra}]==0.10.2'")
     assert driver in found.detail
 
@@ -111,28 +115,28 @@ def test_the_install_line_follows_from_the_driver(driver, extra, tmp_path):
 def test_without_nvidia_smi_the_kernel_tells(text, driver, tmp_path):
     (tmp_path / "proc/driver/nvidia").mkdir(parents=True)
     (tmp_path / "proc/driver/nvidia/version").write_text(text)
-    assert doctor.nvidia(silent, tmp_path) == Nvidia("NVIDIA GPU", driver, 0, False)
-    assert doctor.gpu(["CPU"], doctor.nvidia(silent, tmp_path), plain(), {}).fix.startswith("docker run --gpus all")
+    assert checks.nvidia(silent, tmp_path) == Nvidia("NVIDIA GPU", driver, 0, False)
+    assert checks.gpu(["CPU"], checks.nvidia(silent, tmp_path), plain(), {}).fix.startswith("docker run --gpus all")
     (tmp_path / "dev").mkdir()
     (tmp_path / "dev/nvidia0").touch()
-    assert doctor.nvidia(silent, tmp_path) == Nvidia("NVIDIA GPU", driver, 0, True)
+    assert checks.nvidia(silent, tmp_path) == Nvidia("NVIDIA GPU", driver, 0, True)
 
 
 def test_a_device_file_alone_is_a_gpu_of_unknown_driver(tmp_path):
     (tmp_path / "dev").mkdir()
     (tmp_path / "dev/nvidia0").touch()
-    assert "jax[cuda12]" in doctor.gpu(["CPU"], doctor.nvidia(silent, tmp_path), plain(), {}).fix
+    assert "jax[cuda12]" in checks.gpu(["CPU"], checks.nvidia(silent, tmp_path), plain(), {}).fix
 
 
 @pytest.mark.parametrize("answer", ["", "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n", ",\n"])
 def test_no_gpu_is_one_calm_line(answer, tmp_path):
-    found = doctor.gpu(["CPU"], doctor.nvidia(lambda command: answer, tmp_path), plain(), {})
+    found = checks.gpu(["CPU"], checks.nvidia(lambda command: answer, tmp_path), plain(), {})
     assert found == Check("GPU", "ok", "no GPU found; CPU it is")
 
 
 def test_a_command_that_is_not_there_or_fails_says_nothing():
-    assert doctor.output(["no-such-command-x"]) == ""
-    assert doctor.output(["false"]) == ""
+    assert checks.output(["no-such-command-x"]) == ""
+    assert checks.output(["false"]) == ""
 
 
 @pytest.mark.parametrize(
@@ -166,20 +170,20 @@ def test_a_command_that_is_not_there_or_fails_says_nothing():
     ],
 )
 def test_every_reason_for_an_unused_gpu_has_its_fix(present, found, environ, state, fix):
-    check = doctor.gpu(["CPU"], present, found, environ)
+    check = checks.gpu(["CPU"], present, found, environ)
     assert (check.state, check.fix) == (state, fix)
 
 
 def test_a_gpu_that_jax_uses_is_fine():
-    check = doctor.gpu(["NVIDIA H100"] * 8, Nvidia("NVIDIA H100", "580.1", 9.0, True), plain(), {})
+    check = checks.gpu(["NVIDIA H100"] * 8, Nvidia("NVIDIA H100", "580.1", 9.0, True), plain(), {})
     assert check == Check("GPU", "ok", "JAX uses 8 x NVIDIA H100")
 
 
 def test_a_jax_that_does_not_start_is_broken_with_its_fix():
     nowhere = Answer(None, "RuntimeError: Unable to initialize backend")
-    assert doctor.engine(nowhere, plain(), {"JAX_PLATFORMS": "cuda"}).fix == "unset JAX_PLATFORMS"
-    assert doctor.engine(nowhere, plain(), {}).fix == "pip install --force-reinstall jax==0.10.2 jaxlib==0.10.2"
-    assert doctor.engine(Answer(None, "ModuleNotFoundError: No module named 'jax'"), plain(None), {}).fix == "pip install swingup"
+    assert checks.engine(nowhere, plain(), {"JAX_PLATFORMS": "cuda"}).fix == "unset JAX_PLATFORMS"
+    assert checks.engine(nowhere, plain(), {}).fix == "pip install --force-reinstall jax==0.10.2 jaxlib==0.10.2"
+    assert checks.engine(Answer(None, "ModuleNotFoundError: No module named 'jax'"), plain(None), {}).fix == "pip install swingup"
 
 
 # What is tried in child processes
@@ -202,8 +206,8 @@ def test_pendulum_is_drawn_and_every_trial_has_an_answer(report):
 def test_a_broken_encoder_is_reported_and_not_raised(source, detail, tmp_path, monkeypatch):
     (tmp_path / "av.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
-    video = next(t for t in doctor.trials() if t.module == "av")
-    check = doctor.attempt(video)
+    video = next(t for t in graphics.trials() if t.module == "av")
+    check = graphics.attempt(video)
     assert (check.state, check.fix) == ("broken", video.repair)
     assert detail in check.detail
 
@@ -211,12 +215,12 @@ def test_a_broken_encoder_is_reported_and_not_raised(source, detail, tmp_path, m
 def test_a_child_that_hangs_is_given_up(tmp_path, monkeypatch):
     (tmp_path / "av.py").write_text("import time\ntime.sleep(60)")
     monkeypatch.syspath_prepend(tmp_path)
-    assert doctor.ask("encode", timeout=1.5) == Answer(None, "no answer within 2 s")
+    assert child.ask("graphics:encode", timeout=1.5) == Answer(None, "no answer within 2 s")
 
 
 def test_a_missing_package_is_missing_with_its_line():
-    trial = Trial("it", "no_such_module_x", ("draw", []), "pip install it", "never")
-    assert doctor.attempt(trial) == Check("it", "missing", "no_such_module_x is not installed", "pip install it")
+    trial = Trial("it", "no_such_module_x", ("graphics:draw", []), "pip install it", "never")
+    assert graphics.attempt(trial) == Check("it", "missing", "no_such_module_x is not installed", "pip install it")
 
 
 @pytest.mark.parametrize(("choice", "fix"), [("egl", "apt-get install libegl1"), ("osmesa", "export MUJOCO_GL=egl, which needs")])
@@ -226,20 +230,20 @@ def test_a_broken_renderer_is_reported_with_its_fix(choice, fix, tmp_path, monke
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.setenv("MUJOCO_GL", choice)
-    monkeypatch.setattr(doctor.sys, "platform", "linux")
-    check = doctor.attempt(next(t for t in doctor.trials() if t.name == "MuJoCo"))
+    monkeypatch.setattr(sys, "platform", "linux")
+    check = graphics.attempt(next(t for t in graphics.trials() if t.name == "MuJoCo"))
     assert check.state == "broken"
     assert check.fix.startswith(fix)
 
 
 def test_no_display_is_missing_and_a_dead_one_broken(monkeypatch):
-    monkeypatch.setattr(doctor.sys, "platform", "linux")
+    monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    assert doctor.window().state == "missing"
+    assert graphics.window().state == "missing"
     monkeypatch.setenv("DISPLAY", ":77")
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
-    assert "SDL draws dummy" in doctor.window().detail
+    assert "SDL draws dummy" in graphics.window().detail
 
 
 # The measurement
@@ -254,16 +258,16 @@ def test_measuring_compiles_each_program_once(report, monkeypatch):
         return programs[-1]
 
     monkeypatch.setattr(jax, "jit", recorded)
-    found = doctor.compute(4, 2, dataclasses.asdict(TINY), 0.1)
+    found = speed.compute(4, 2, dataclasses.asdict(TINY), 0.1)
     assert set(found["devices"]) <= set(report.devices)
     assert [p._cache_size() for p in programs] == [1, 1, 1] * len(found["speeds"])
 
 
 def test_the_median_leaves_the_first_call_out(monkeypatch):
     clock = iter([0.0, 0.0, 2e-6, 0.5, 0.5, 0.5 + 4e-6, 0.6, 0.6, 0.6 + 9e-6, 1.0])
-    monkeypatch.setattr(doctor.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: next(clock))
     calls = []
-    assert doctor.median(lambda: calls.append(1), 1.0) == 4.0
+    assert speed.median(lambda: calls.append(1), 1.0) == 4.0
     assert len(calls) == 4
 
 
@@ -318,11 +322,11 @@ def test_the_printed_report_has_its_sections_and_fits(report, width):
 
 
 def test_a_broken_machine_prints_its_fixes_verbatim():
-    checks = (
-        doctor.engine(Answer(None, "RuntimeError: " + "very long " * 40), plain(), {}),
-        doctor.gpu(["CPU"], Nvidia("NVIDIA H100 80GB HBM3", "580.65.06", 9.0, True), plain("0.12.0.1"), {}),
+    found = (
+        checks.engine(Answer(None, "RuntimeError: " + "very long " * 40), plain(), {}),
+        checks.gpu(["CPU"], Nvidia("NVIDIA H100 80GB HBM3", "580.65.06", 9.0, True), plain("0.12.0.1"), {}),
     )
-    text = printed(Report(False, IDLE, {"swingup": "0.1.0", "jax": "0.12.0.1"}, (), checks, "[a] workload", (), ()))
+    text = printed(Report(False, IDLE, {"swingup": "0.1.0", "jax": "0.12.0.1"}, (), found, "[a] workload", (), ()))
     assert max(map(len, text.splitlines())) <= 80
     assert "→ pip install -U 'jax[cuda13]==0.12.0.1'\n" in "".join(f"{line.rstrip()}\n" for line in text.splitlines())
     assert "not measured" in text
@@ -330,7 +334,7 @@ def test_a_broken_machine_prints_its_fixes_verbatim():
 
 
 def test_jax_stays_out_of_the_doctors_own_process():
-    code = "import sys, swingup.doctor as d; d.versions(), d.packages(d.requirements(), d.version); assert 'jax' not in sys.modules"
+    code = "import sys, swingup.doctor; from swingup.checks import *; packages(requirements(), version); assert 'jax' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
