@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from swingup import cli
+from swingup import cli, flags
 from swingup.config import FIELDS, Config, apply, base, check, presets
 from swingup.errors import InputError
 
@@ -116,12 +116,12 @@ def test_every_preset_is_valid_and_says_where_each_number_comes_from(preset):
 
 def test_cleanrl_spellings_mean_ours():
     words = "--env-id Pendulum-v1 --total_timesteps=5000 --learning-rate 1e-4 --learning-starts 7 --exploration-noise -0.5 --quiet --seed 3"
-    assert cli.translate(words.split()) == [
+    assert flags.translate(words.split()) == [
         "Pendulum-v1", "--steps", "5000", "--actor-lr", "1e-4", "--critic-lr", "1e-4", "--warmup", "7", "--sigma", "-0.5",
         "--quiet", "--seed", "3",
     ]  # fmt: skip
-    assert cli.translate(["--hidden", "64", "32", "Pendulum-v1", "--quiet"])[-1] == "--quiet"
-    assert cli.translate(["--quiet", "Pendulum-v1"]) == ["--quiet", "Pendulum-v1"]
+    assert flags.translate(["--hidden", "64", "32", "Pendulum-v1", "--quiet"])[-1] == "--quiet"
+    assert flags.translate(["--quiet", "Pendulum-v1"]) == ["--quiet", "Pendulum-v1"]
 
 
 @pytest.fixture(scope="module")

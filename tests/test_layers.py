@@ -55,6 +55,8 @@ LAYERS = [
         "board",
         "group",
         "model",
+        "flags",
+        "commands",
         "cli",
         "__init__",
         "__main__",
