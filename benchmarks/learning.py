@@ -65,6 +65,7 @@ class Set:
 
 
 TD3 = ("--critics", "2", "--delay", "2", "--smoothing", "0.2")
+D4PG = ("--atoms", "51", "--value-low", "-1000", "--value-high", "0", "--n-step", "5")
 SPINNING_UP = "Spinning Up's benchmark data, HalfCheetah-v3, 10 seeds, training returns without noise"
 PAPER = "TD3 paper's curves, HalfCheetah-v1, 10 seeds, evaluations"
 EARLIER = "Measured at commit f703679 and before, where actions came from the newest policy; now from that of one iteration ago."
@@ -74,6 +75,7 @@ SETS = (
         Published("-189.8", "final, 1 seed, 10 episodes", "RL Zoo agent ddpg-Pendulum-v1 on the Hugging Face hub"),
     )),
     Set("pendulum-td3", "Pendulum-v1", "pendulum", 20_000, 5, (Goal("final", -200, 4), Goal("final", -170)), TD3),
+    Set("pendulum-d4pg", "Pendulum-v1", "pendulum", 20_000, 5, (Goal("final", -200, 4), Goal("final", -170)), D4PG),
     Set("invertedpendulum-ddpg", "InvertedPendulum-v5", "ddpg", 30_000, 5, (Goal("best", 950, 4),), ("--eval-every", "1000"), (
         Published("1000 ± 0", "evaluation at 100,000 steps, 10 seeds", "Tianshou's benchmark, InvertedPendulum-v2"),
         Published("642.7 ± 69.6", "last 100 training episodes at 1,000,000, 3 seeds", "CleanRL's benchmark, InvertedPendulum-v4"),

@@ -77,8 +77,8 @@ class Loop:
     """What every loop has: a plan, iterations done, those that replay holds or has held, and a view of the learner. Leaves add `state`,
     `settled`, `tick`, `snapshot`, `resume`, `restore`, `refill`.
 
-    every: step counts at whose multiples someone may look at it (evaluations, checkpoints, rows of the logs); end: the last step. In
-    between it may have computed more than it has told.
+    every: step counts at whose multiples someone may look at it (evaluations, checkpoints, rows of the logs); end: the step at which the
+    run may be over at the earliest, which moves where a budget counts episodes. In between it may have computed more than it has told.
     """
 
     state: State

@@ -316,8 +316,7 @@ def make_loop(config: Config, envs: Envs, **device: Any) -> Loop:
     from swingup.log import interval
 
     engine = plan(config, envs.testing.spec)
-    by_episode = (engine.rows,) if config.episodes else ()
-    every = (interval(engine.rows), config.eval_every, config.save_every or config.eval_every, *by_episode)
+    every = (interval(engine.rows), config.eval_every, config.save_every or config.eval_every)
     if not in_jax(config.env):
         from swingup.loop import HostLoop
 
@@ -375,6 +374,7 @@ def finish(config: Config, keeper: Keeper, stop: Stop) -> Generator[None, None, 
         while not over(config, keeper) and not (stop.asked and loop.settled):
             if loop.settled:
                 yield
+            loop.end = end(config, keeper)
             before, tick = loop.steps, loop.tick(ahead=not stop.asked)
             for report in keeper.reports:
                 report.tick(tick)
@@ -398,6 +398,15 @@ def finish(config: Config, keeper: Keeper, stop: Stop) -> Generator[None, None, 
     if not keeper.save():
         keeper.logs.warn(f"warning: step {loop.steps:,} could not be saved; the run can only go on from the checkpoint before it")
     return None
+
+
+def end(config: Config, keeper: Keeper) -> int:
+    """The step at which the budget may be spent at the earliest: any step may end an episode."""
+    if config.episodes is None:
+        return config.steps
+    # Seeds that share a program move on together, however many episodes each of them has left.
+    left = config.episodes - keeper.logs.episodes if keeper.loop.lanes == 1 else keeper.loop.plan.rows
+    return min(keeper.loop.steps + left, config.steps)
 
 
 def over(config: Config, keeper: Keeper) -> bool:
