@@ -115,6 +115,8 @@ def test_a_reward_that_never_changes_and_a_range_too_narrow_are_named():
     health.tick(rows(np.zeros(5), last=range(5)))
     told = [text.split(" (")[0] for _ in range(LASTING) for text in health.diagnoses(GOOD, 0)]
     assert told == ["range too narrow", "no reward signal"]
+    stuck = [text for _ in range(LASTING) for text in health.diagnoses(GOOD._replace(return_start=-0.5, saturation=1.0), 0)]
+    assert "try --value-high 1, so that the critic begins at zero, --action-layer 1" in stuck[0]
     assert np.isfinite(health.figures(learner(agent), 5)).all()
 
 

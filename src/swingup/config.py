@@ -124,7 +124,8 @@ class Config:
     """Values over which the critic predicts a distribution of the return (D4PG has 51); needs value_low and value_high."""
 
     value_low: float | None = None
-    """The smallest of those values: no discounted return should lie below it."""
+    """The smallest of those values: no discounted return should lie below it. The critic begins at the middle of the range: leave that at
+    zero, as where it begins below what a first policy gets, the actor may flee to a bound for good."""
 
     value_high: float | None = None
     """The largest of those values."""
