@@ -104,7 +104,7 @@ SETS = (
         Published("9,637 ± 859", "largest mean over seeds of any evaluation (best)", "TD3 paper, table 1"),
         Published("9,533", "last ten evaluations", "TD3 paper, table 2"),
         Published("9,583 ± 126", "last 100 training episodes, 3 seeds", "CleanRL's benchmark, HalfCheetah-v4"),
-    ), notes=("Seed 1 was ended from outside after 380,000 steps, for want of time; its last ten evaluations are the ten before that.",)),
+    )),
 )  # fmt: skip
 
 
