@@ -80,6 +80,7 @@ def test_the_stable_baselines_spelling(how, tmp_path):
     assert model.config.capacity == 500
     assert model.learn(30) is model
     assert model.learn(30).loop.iteration == 60
+    assert model.loop.settled
     obs = np.array([1.0, 0.0, 0.0], np.float32)
     action, state = model.predict(obs)
     assert state is None
@@ -90,6 +91,17 @@ def test_the_stable_baselines_spelling(how, tmp_path):
     assert again.predict(obs)[0].tobytes() == action.tobytes()
     with pytest.raises(swingup.InputError, match="cannot go on learning"):
         again.learn(10)
+
+
+def test_td3_is_the_same_with_three_settings(tmp_path):
+    model = swingup.TD3("Pendulum-v1", learning_starts=20, batch_size=8, hidden=(8, 8)).learn(31)
+    agent = model.loop.plan.agent
+    assert (agent.critics, agent.delay, agent.smoothing.sigma) == (2, 2, 0.2)
+    assert (model.loop.steps, model.loop.settled) == (32, True)  # whole iterations of two steps
+    model.save(tmp_path / "model")
+    assert isinstance(swingup.TD3.load(tmp_path / "model"), swingup.TD3)
+    with pytest.raises(swingup.InputError, match=r'^TD3: expected one environment, for example TD3\("Pendulum-v1"\)'):
+        swingup.TD3()
 
 
 def test_predict_before_learning_says_what_to_do():

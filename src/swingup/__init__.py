@@ -16,6 +16,7 @@ PUBLIC = {
     "Group": "group",
     "Config": "config",
     "DDPG": "model",
+    "TD3": "model",
     "Policy": "policy",
     "InputError": "errors",
     "EnvFault": "errors",
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from swingup.errors import InputError as InputError
     from swingup.group import Group as Group
     from swingup.model import DDPG as DDPG
+    from swingup.model import TD3 as TD3
     from swingup.policy import Policy as Policy
     from swingup.run import Run as Run
     from swingup.run import load as load

@@ -1,9 +1,9 @@
-"""`DDPG` in the spelling that users of Stable-Baselines3 know: `learn`, `predict`, `save`, `load`."""
+"""`DDPG` and `TD3` in the spelling that users of Stable-Baselines3 know: `learn`, `predict`, `save`, `load`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import gymnasium
 import numpy as np
@@ -33,26 +33,28 @@ class DDPG:
     batch_size, gradient_steps); they win over the preset. Exploration noise is on by default.
     """
 
+    adds: ClassVar[dict[str, Any]] = {}  # what makes a descendant of it
+
     def __init__(self, *env: Any, preset: str = "auto", **settings: Any):
         source = env[-1] if env else None
         if not env or len(env) > 2 or (len(env) == 2 and env[0] != "MlpPolicy"):
-            raise InputError('DDPG: expected one environment, for example DDPG("Pendulum-v1")')
-        ours = {name: value for key, value in settings.items() for name in SPELLINGS.get(key, (key,))}
+            raise InputError(f'{self.name}: expected one environment, for example {self.name}("Pendulum-v1")')
+        ours = self.adds | {name: value for key, value in settings.items() for name in SPELLINGS.get(key, (key,))}
         made = source if isinstance(source, gymnasium.Env) else None
         if made is not None and ours.get("envs", 1) != 1:
-            raise InputError(f"DDPG: n_envs={ours['envs']} of one object; give an id or a function that makes them")
+            raise InputError(f"{self.name}: n_envs={ours['envs']} of one object; give an id or a function that makes them")
         ours.setdefault("steps", 2**31 - 1)  # `learn` says how many
         if isinstance(source, str):
             trust.remember(source)
         make = (lambda: made) if made is not None else factory(source)
         self.env = GymEnv(make, ours.get("envs", 1), limit=ours.get("episode_steps"))
         name = source if isinstance(source, str) else name_of(self.env.envs[0])
-        self.config = check(apply(base(name, preset), {"env": name, **ours}, "DDPG"))
+        self.config = check(apply(base(name, preset), {"env": name, **ours}, self.name))
         self.rng = np.random.default_rng(self.config.seed)
         self.loop: Any = None
         self.loaded: Policy | None = None
 
-    def learn(self, total_timesteps: int) -> DDPG:
+    def learn(self, total_timesteps: int) -> Self:
         """Train for that many environment steps more; returns self."""
         from swingup import runtime
 
@@ -61,21 +63,26 @@ class DDPG:
 
         if self.loop is None and self.loaded is not None:
             raise InputError(
-                "DDPG: a loaded policy acts, it cannot go on learning (its critic and replay are not in the file); train a new one"
+                f"{self.name}: a loaded policy acts, it cannot go on learning "
+                "(its critic and replay are not in the file); train a new one"
             )
         if self.loop is None:
-            self.loop = HostLoop(plan(self.config, self.env.spec), self.env, self.config.seed)
-        end = self.loop.steps + total_timesteps
-        while self.loop.steps < end:
+            self.loop = HostLoop(plan(self.config, self.env.spec), self.env, self.config.seed, every=())
+        self.loop.end = self.loop.steps + total_timesteps  # nobody looks before
+        while self.loop.steps < self.loop.end:
             self.loop.tick()
         return self
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
 
     @property
     def policy(self) -> Policy:
         """The greedy policy of the current weights."""
         if self.loaded is None:
             if self.loop is None:
-                raise InputError("DDPG: nothing learnt yet; call learn(steps) or load(path) first")
+                raise InputError(f"{self.name}: nothing learnt yet; call learn(steps) or load(path) first")
             return self.loop.policy()
         return self.loaded
 
@@ -96,7 +103,7 @@ class DDPG:
         store.save_policy(with_ending(path), self.policy)
 
     @classmethod
-    def load(cls, path: str | Path, env: Any = None) -> DDPG:
+    def load(cls, path: str | Path, env: Any = None) -> Self:
         """Read what `save` wrote, to predict; the environment is made from the id in the file unless given."""
         policy = store.load_policy(with_ending(path))
         model = cls(trust.check(policy.spec.env, Path(path)) if env is None else env)
@@ -106,6 +113,12 @@ class DDPG:
             )
         model.loaded = policy
         return model
+
+
+class TD3(DDPG):
+    """The same with the smaller of two critics' targets, a delayed actor and smoothed targets (1802.09477)."""
+
+    adds: ClassVar[dict[str, Any]] = {"critics": 2, "delay": 2, "smoothing": 0.2}
 
 
 def with_ending(path: str | Path) -> Path:
