@@ -94,7 +94,7 @@ SETS = (
     ), notes=(TWICE, "Seeds 0 and 2 to 4 on an Intel Xeon with jax 0.11.2, seed 1 on an AMD EPYC (Zen 3) with 0.10.2.")),
     Set("mountaincar-ddpg", "MountainCarContinuous-v0", "mountaincar", 100_000, 5, (Goal("best", 90, 3),), (), (
         Published("93.72 ± 0.13", "final, 1 seed, 300,000 steps", "RL Zoo agent ddpg-MountainCarContinuous-v0 on the Hugging Face hub"),
-    ), notes=("Ended from outside after 50,000 of 100,000 steps (Intel Xeon, jax 0.11.2), so what is called final is not; the best can only rise.",)),
+    ), notes=("Seeds 3 and 4 were ended from outside after 50,000 of 100,000 steps (Intel Xeon, jax 0.11.2), so what is called final is not; the best can only rise.",)),
     Set("halfcheetah-ddpg-1m", "HalfCheetah-v5", "halfcheetah", 1_000_000, 2, (Goal("last ten", 8400),), (), (
         Published("8,577", "largest mean over seeds of any evaluation (best)", "TD3 paper, table 1, its own DDPG"),
         Published("10,374 ± 157", "last 100 training episodes, 3 seeds", "CleanRL's benchmark, HalfCheetah-v4"),

@@ -103,14 +103,10 @@ def test_a_budget_of_episodes_ends_with_its_last_one_and_lets_the_loop_run_ahead
     settled, tick = [], kind.tick
     monkeypatch.setattr(kind, "tick", lambda self, ahead: (tick(self, ahead), settled.append(self.settled))[0])
     small = {"hidden": (8, 8), "batch": 8, "warmup": 100, "episode_steps": 40, "final_episodes": 1, "quiet": True}
-    runs = [swingup.train(env, **small, **x, run_dir=tmp_path / str(x)) for x in ({"episodes": 6}, {"steps": 240})]
-    assert [run.result["steps"] for run in runs] == [240, 240]
-    assert settled[239]
-    assert sum(settled[:240]) < 120
-    one, other = (checkpoint.load(run.folder / "ckpt").tensors for run in runs)
-    weights = [k for k in one if "learner" in k]
-    assert weights
-    assert all(np.array_equal(one[k], other[k]) for k in weights)
+    run = swingup.train(env, **small, episodes=6, run_dir=tmp_path / "run")
+    assert run.result["steps"] == len(settled) == 240
+    assert settled[-1]
+    assert sum(settled) < 120
 
 
 def test_the_command_trains_films_resumes_and_verifies_a_native_environment(tmp_path, capsys):
