@@ -13,6 +13,7 @@ from swingup.envs.native import JaxHost, find
 from swingup.errors import EnvFault
 from swingup.fused import FusedLoop
 from swingup.loop import HostLoop, Snapshot
+from swingup.verify import verify
 
 ENV = find("native/Pendulum-v1")
 SMALL = {"hidden": (16, 16), "batch": 16, "warmup": 60, "capacity": 400, "env": "native/Pendulum-v1"}
@@ -101,12 +102,13 @@ def test_an_environment_that_leaves_the_numbers_is_named():
 @pytest.mark.parametrize(("env", "kind"), [("Pendulum-v1", HostLoop), ("native/Pendulum-v1", FusedLoop)])
 def test_a_budget_of_episodes_ends_with_its_last_one_and_lets_the_loop_run_ahead_until_then(env, kind, tmp_path, monkeypatch):
     settled, tick = [], kind.tick
-    monkeypatch.setattr(kind, "tick", lambda self, ahead: (tick(self, ahead), settled.append(self.settled))[0])
+    monkeypatch.setattr(kind, "tick", lambda self, ahead=True: (tick(self, ahead), settled.append(self.settled))[0])
     small = {"hidden": (8, 8), "batch": 8, "warmup": 100, "episode_steps": 40, "final_episodes": 1, "quiet": True}
     run = swingup.train(env, **small, episodes=6, run_dir=tmp_path / "run")
     assert run.result["steps"] == len(settled) == 240
     assert settled[-1]
     assert sum(settled) < 120
+    assert "steps 0 to 240 repeated" in verify(run.folder)
 
 
 def test_the_command_trains_films_resumes_and_verifies_a_native_environment(tmp_path, capsys):

@@ -205,7 +205,7 @@ def rms(x: np.ndarray) -> float:
 def saturated(f: Figures, health: Health) -> str:
     if f.saturation < 0.9:
         return ""
-    # A critic that begins below what a first policy gets: of thirty pendulums four stayed at a bound, with a range around zero none.
+    # A critic that begins below what a first policy gets: of thirty pendulums four were not solved, with a range around zero all were.
     head, centred = health.agent.head, ""
     if isinstance(head, Categorical) and head.low + head.high < 0:
         centred = f"--value-high {-head.low:g}, so that the critic begins at zero, "

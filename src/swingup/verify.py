@@ -40,6 +40,7 @@ def verify(folder: Path) -> str:
         loop = make_loop(config, envs)
         if start is not None and start.ring is not None:
             loop.resume(Snapshot(start.tensors, start.ring, start.head))
+        loop.end = goal.step  # wherever that was: where a signal came, or a budget of episodes was spent
         while loop.steps < goal.step:
             loop.tick()
         now = loop.snapshot()
