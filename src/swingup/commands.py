@@ -7,9 +7,11 @@ import json
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -251,19 +253,24 @@ def video(argv: list[str]) -> int:
     return 0
 
 
-def compare(argv: list[str]) -> int:
-    """swingup compare A B: is B better than A, over seeds?"""
+def tell(as_json: bool, found: dict[str, Any], show: Callable[[Any], None]) -> int:
+    """Print findings as one JSON line, or let `show` print them on a console for a person."""
     from rich.console import Console
 
+    if as_json:
+        print(json.dumps(found))
+    else:
+        show(Console(highlight=False))
+    return 0
+
+
+def compare(argv: list[str]) -> int:
+    """swingup compare A B: is B better than A, over seeds?"""
     from swingup import compare as comparing
 
     wanted = parse(comparing.Compare, "compare", translate(argv), ["--metric", "--json", "--no-json"])
     found = comparing.compare(wanted.a, wanted.b, wanted.metric)
-    if wanted.json:
-        print(json.dumps(comparing.report(found)))
-    else:
-        comparing.show(found, Console(highlight=False))
-    return 0
+    return tell(wanted.json, comparing.report(found), partial(comparing.show, found))
 
 
 def doctor(argv: list[str]) -> int:
@@ -276,11 +283,7 @@ def doctor(argv: list[str]) -> int:
     config = wanted.settings()
     with Console(stderr=True).status("looking and measuring, some seconds"):
         report = examine(wanted.obs, wanted.actions, config, wanted.seconds)
-    if wanted.json:
-        print(json.dumps(dataclasses.asdict(report)))
-    else:
-        show(report, Console(highlight=False))
-    return 0
+    return tell(wanted.json, dataclasses.asdict(report), partial(show, report))
 
 
 @dataclass(frozen=True)
@@ -308,11 +311,7 @@ def bench(argv: list[str]) -> int:
 
     with Console(stderr=True).status("training, some seconds"):
         report = benching.bench(config)
-    if wanted.json:
-        print(json.dumps(dataclasses.asdict(report)))
-    else:
-        benching.show(report, Console(highlight=False))
-    return 0
+    return tell(wanted.json, dataclasses.asdict(report), partial(benching.show, report))
 
 
 def presets(argv: list[str]) -> int:
