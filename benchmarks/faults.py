@@ -227,7 +227,8 @@ def trained(folder: Path, capacity: int) -> tuple[Any, Any]:
     import jax.numpy as jnp
 
     from swingup import runtime
-    from swingup.config import base, check
+    from swingup.config.presets import base
+    from swingup.config.settings import check
     from swingup.keeper import Keeper
     from swingup.log import Logs
     from swingup.replay import Replay

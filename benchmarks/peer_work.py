@@ -202,7 +202,8 @@ def stand_rejax(seed: int) -> dict[str, float]:
 
 
 def settings(name: str, **more: Any) -> Any:
-    from swingup.config import apply, base
+    from swingup.config.presets import base
+    from swingup.config.settings import apply
 
     env, hidden, batch, capacity = WORK[name]
     same = {
@@ -247,7 +248,7 @@ def engine(name: str, **more: Any) -> tuple[Any, Any, Any]:
     import numpy as np
 
     from swingup import learn, runtime
-    from swingup.config import plan
+    from swingup.config.settings import plan
     from swingup.types import Spec
 
     config = settings(name, **more)
@@ -288,7 +289,7 @@ def update_swingup(name: str) -> dict[str, list[float]]:
 
 def fused_swingup() -> list[float]:
     from swingup import runtime
-    from swingup.config import plan
+    from swingup.config.settings import plan
     from swingup.envs.native import find
     from swingup.fused import FusedLoop
 
@@ -309,7 +310,8 @@ def fused_swingup() -> list[float]:
 def stand_swingup(env: str, seed: int) -> dict[str, float]:
     """Its preset for the pendulum, looked at every 1,000 steps as the others are."""
     from swingup import runtime
-    from swingup.config import apply, base, plan
+    from swingup.config.presets import base
+    from swingup.config.settings import apply, plan
     from swingup.envs.gym import GymEnv, factory
     from swingup.envs.native import find, in_jax
 

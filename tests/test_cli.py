@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from swingup import cli, flags
-from swingup.config import FIELDS, Config, apply, base, check, presets
+from swingup.config.presets import base, presets
+from swingup.config.settings import FIELDS, Config, apply, check
 from swingup.errors import InputError
 
 QUICK = ["--steps", "60", "--warmup", "20", "--hidden", "16", "16", "--batch", "8", "--final-episodes", "3",

@@ -13,7 +13,7 @@ from rich.console import Console
 from scipy import stats as scipy_stats
 
 from swingup.compare import Compare, compare, report, show
-from swingup.config import Config
+from swingup.config.settings import Config
 from swingup.errors import InputError
 from swingup.store import append_csv, write, write_config
 

@@ -11,7 +11,8 @@ import pytest
 from swingup import learn
 from swingup.agent import Metrics
 from swingup.bench import flops
-from swingup.config import apply, base, plan
+from swingup.config.presets import base
+from swingup.config.settings import apply, plan
 from swingup.envs.gym import GymEnv, factory
 from swingup.loop import HostLoop
 from swingup.types import Spec

@@ -16,7 +16,8 @@ from rich.console import Console
 from swingup import __version__, checks, child, doctor, graphics, speed
 from swingup.checks import Check, Nvidia
 from swingup.child import Answer
-from swingup.config import Config, presets
+from swingup.config.presets import presets
+from swingup.config.settings import Config
 from swingup.doctor import Doctor, Machine, Report
 from swingup.errors import InputError
 from swingup.graphics import Trial

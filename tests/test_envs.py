@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faultcases.contracts import OBSERVATIONS, OUTCOMES, Mutant
-from swingup.collect import HostCollector, episode_seed
+from swingup.collect import HostCollector
 from swingup.envs.gym import GymEnv, factory
 from swingup.errors import EnvFault, InputError
 from swingup.evaluate import evaluate
+from swingup.seeding import episode_seed
 from swingup.types import Spec, flatten
 
 UNIT = Box(-1, 1, (2,), np.float32)

@@ -7,7 +7,8 @@ import pytest
 import swingup
 from swingup import checkpoint, fused
 from swingup.cli import run as cli
-from swingup.config import apply, base, check, plan
+from swingup.config.presets import base
+from swingup.config.settings import apply, check, plan
 from swingup.envs.api import Outcome
 from swingup.envs.native import JaxHost, find
 from swingup.errors import EnvFault

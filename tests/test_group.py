@@ -16,9 +16,9 @@ import swingup
 from swingup import compare, group, runtime
 from swingup.board import table
 from swingup.cli import run as cli
-from swingup.collect import TRAIN, episode_seed
 from swingup.errors import InputError
 from swingup.member import Member
+from swingup.seeding import TRAIN, episode_seed
 from swingup.stats import iqm
 
 NATIVE = "native/Pendulum-v1"

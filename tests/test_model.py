@@ -134,7 +134,7 @@ def test_a_multi_dimensional_box_and_a_dict_train(tmp_path):
 
 
 def test_numbers_of_numpy_are_numbers_and_a_factory_must_make_new_ones(tmp_path):
-    from swingup.config import Config, apply
+    from swingup.config.settings import Config, apply
 
     config = apply(Config(), {"seed": np.int64(3), "gamma": np.float32(0.5), "steps": 1e4}, "test")
     assert (config.seed, config.gamma, config.steps) == (3, 0.5, 10_000)

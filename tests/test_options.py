@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from swingup import agent as algorithm
 from swingup import learn, moments, priority, replay
 from swingup.agent import Agent, Smoothing
-from swingup.config import apply, base, check, plan
+from swingup.config.presets import base
+from swingup.config.settings import apply, check, plan
 from swingup.envs.gym import GymEnv, factory
 from swingup.errors import InputError
 from swingup.heads import Categorical, Scalar

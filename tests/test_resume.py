@@ -11,7 +11,8 @@ import swingup
 from faultcases import runs
 from swingup import checkpoint, runtime, training
 from swingup.cli import run as cli
-from swingup.config import apply, base, check, plan
+from swingup.config.presets import base
+from swingup.config.settings import apply, check, plan
 from swingup.envs.gym import GymEnv, factory
 from swingup.errors import InputError
 from swingup.evaluate import replayable

@@ -13,7 +13,8 @@ import swingup
 from swingup import agent as algorithm
 from swingup import replay
 from swingup.agent import Agent
-from swingup.config import Config, apply, base, check, plan
+from swingup.config.presets import base
+from swingup.config.settings import Config, apply, check, plan
 from swingup.envs.gym import GymEnv, factory
 from swingup.loop import HostLoop
 from swingup.nets import TFLEARN, Actor, Critic
@@ -60,7 +61,7 @@ def test_the_offset_is_one_over_one_plus_the_episode_in_environment_units(half):
 
 
 def test_every_other_preset_explores_with_zero_mean_noise():
-    from swingup.config import presets
+    from swingup.config.presets import presets
 
     for name, preset in presets().items():
         assert (preset.values.get("noise", Config.noise) == "decay") == (name == "tutorial")

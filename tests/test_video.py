@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 
 from swingup import video
-from swingup.collect import EVALUATE, episode_seed
 from swingup.envs.gym import GymEnv, factory
 from swingup.errors import EnvFault, InputError
 from swingup.evaluate import evaluate_policy
 from swingup.policy import Policy
+from swingup.seeding import EVALUATE, episode_seed
 from swingup.video import Movie, Recorder, cubic, film, headless, inline, need_display, renderer_fault, watch
 
 av = pytest.importorskip("av")

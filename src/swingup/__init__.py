@@ -24,7 +24,7 @@ PUBLIC = {
 }
 
 if TYPE_CHECKING:
-    from swingup.config import Config as Config
+    from swingup.config.settings import Config as Config
     from swingup.errors import Diverged as Diverged
     from swingup.errors import EnvFault as EnvFault
     from swingup.errors import InputError as InputError

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from swingup.agent import Agent
-from swingup.config import Config
+from swingup.config.settings import Config
 from swingup.errors import InputError
 
 # Steps that are timed together, and how often; the medians count.
@@ -95,7 +95,7 @@ def bench(config: Config) -> Report:
     Raises InputError where the settings or the environment cannot be used, or the environment is itself compiled.
     """
     from swingup import runtime
-    from swingup.config import check, fit
+    from swingup.config.settings import check, fit
     from swingup.envs.native import in_jax
     from swingup.training import Options, enough_memory, make_envs, make_loop
 

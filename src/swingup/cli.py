@@ -9,8 +9,7 @@ from collections.abc import Sequence
 
 from swingup.checkpoint import Unloadable
 from swingup.commands import COMMANDS
-from swingup.config import nearest
-from swingup.errors import Diverged, EnvFault, InputError
+from swingup.errors import Diverged, EnvFault, InputError, nearest
 
 USAGE = """swingup: continuous-control policies with DDPG, in JAX
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from swingup import trust
-from swingup.config import FIELDS, Config, base, check, flag, pick
+from swingup.config.presets import base, pick
+from swingup.config.settings import FIELDS, Config, check, flag
 from swingup.errors import InputError
 from swingup.flags import parse, switch_flags, translate
 from swingup.store import find_run, read_config
@@ -319,7 +320,7 @@ def presets(argv: list[str]) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from swingup.config import presets as every
+    from swingup.config.presets import presets as every
 
     console = Console()
     if argv and argv[0] in ("-h", "--help"):

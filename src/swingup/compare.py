@@ -19,7 +19,7 @@ import numpy as np
 import tyro
 
 from swingup import store
-from swingup.config import Config
+from swingup.config.settings import Config
 from swingup.errors import InputError
 from swingup.stats import draws, expanded, improvement, iqm, percentiles, welch
 

@@ -19,7 +19,8 @@ from typing import Any
 
 from swingup.checks import Check, engine, gpu, nvidia, packages, requirements, version, versions
 from swingup.child import ask
-from swingup.config import Config, base, check
+from swingup.config.presets import base
+from swingup.config.settings import Config, check
 from swingup.errors import InputError
 from swingup.graphics import attempt, trials, window
 from swingup.speed import Speed, several

@@ -11,8 +11,8 @@ from typing import Any
 
 import tyro
 
-from swingup.config import Config, flag, nearest
-from swingup.errors import InputError
+from swingup.config.settings import Config, flag
+from swingup.errors import InputError, nearest
 from swingup.training import Options
 
 # The spellings of CleanRL and of RL Zoo, where they differ from ours.

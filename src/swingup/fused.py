@@ -14,11 +14,11 @@ import numpy as np
 from swingup import agent as algorithm
 from swingup import learn
 from swingup.agent import Behaviour, Learner, Metrics
-from swingup.collect import TRAIN, episode_seed
 from swingup.envs.native import programs, sealed
 from swingup.errors import EnvFault
 from swingup.learn import Plan
 from swingup.loop import Loop, Program, Snapshot, Tick, bare, fill, named, own
+from swingup.seeding import TRAIN, episode_seed
 from swingup.types import Episode, Transition
 
 # Iterations of a chunk, and numbers that it may bring to the host: a second or two of work.

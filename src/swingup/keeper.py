@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from swingup import checkpoint, runtime, store
 from swingup.agent import Learner
 from swingup.checkpoint import Checkpoint, Checkpoints, Unloadable
-from swingup.config import Config
+from swingup.config.settings import Config
 from swingup.envs.api import HostEnv
 from swingup.errors import InputError
 from swingup.evaluate import Evaluation, collapsed, evaluate_policy, replayable

@@ -9,7 +9,8 @@ import gymnasium
 import numpy as np
 
 from swingup import store, trust
-from swingup.config import apply, base, check, plan
+from swingup.config.presets import base
+from swingup.config.settings import apply, check, plan
 from swingup.envs.gym import GymEnv, factory, name_of
 from swingup.errors import InputError
 from swingup.policy import Policy

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from swingup import store, trust
-from swingup.config import Config
+from swingup.config.settings import Config
 from swingup.envs.api import HostEnv
 from swingup.envs.gym import GymEnv, factory
 from swingup.envs.native import find, in_jax

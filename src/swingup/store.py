@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from swingup.config import Config, apply, check
+from swingup.config.settings import Config, apply, check
 from swingup.errors import InputError
 from swingup.moments import Moments
 from swingup.nets import Actor

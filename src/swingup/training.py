@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 import gymnasium
 
 from swingup import runtime, store, trust
-from swingup.config import Config, apply, base, check, fit, plan
+from swingup.config.presets import base
+from swingup.config.settings import Config, apply, check, fit, plan
 from swingup.envs.api import HostEnv
 from swingup.envs.gym import GymEnv, factory
 from swingup.envs.native import find, in_jax

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 
-from swingup.collect import EVALUATE, episode_seed
 from swingup.envs.gym import GymEnv, name_of
 from swingup.errors import InputError
 from swingup.evaluate import Evaluation, evaluate_policy
 from swingup.policy import Policy
+from swingup.seeding import EVALUATE, episode_seed
 
 # Frames per second where the environment does not say.
 FPS = 30

@@ -86,7 +86,8 @@ MUTANTS = {**OBSERVATIONS, **OUTCOMES}
 
 def loop() -> Any:
     """A training loop on a sound environment of the mutants' sizes."""
-    from swingup.config import apply, base, check, plan
+    from swingup.config.presets import base
+    from swingup.config.settings import apply, check, plan
     from swingup.envs.gym import GymEnv
     from swingup.loop import HostLoop
 

@@ -18,8 +18,7 @@ import numpy as np
 
 from swingup.envs import gym
 from swingup.envs.api import Outcome
-from swingup.envs.native import unknown
-from swingup.errors import InputError
+from swingup.errors import InputError, unknown
 from swingup.types import Spec
 
 

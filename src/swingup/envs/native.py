@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from swingup.envs.api import JaxEnv, Step, check_finite, fault
-from swingup.errors import InputError
+from swingup.errors import unknown
 
 # Where each lives: importing them needs JAX, and asking for a name that does not exist should not.
 NATIVE = {
@@ -40,14 +39,6 @@ def find(name: str) -> JaxEnv:
         raise unknown(name, NATIVE)
     module, kind = NATIVE[name]
     return getattr(importlib.import_module(module), kind)()
-
-
-def unknown(name: str, known: Iterable[str]) -> InputError:
-    """The one-line error of a name that is none of those known: with those most like it, or all where none is."""
-    folded = {k.lower(): k for k in known}
-    near = [folded[k] for k in difflib.get_close_matches(name.lower(), folded, 3, 0.6)]
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(folded.values())}"
-    return InputError(f"environment {name}: no such name; {hint}")
 
 
 def programs(env: JaxEnv) -> tuple[Callable, Callable]:
