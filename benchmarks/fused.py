@@ -43,10 +43,10 @@ def loops(envs: int, seeds: int) -> list[FusedLoop]:
     settings = {"envs": envs, "updates": 1 / envs, "warmup": max(500, 4 * envs), "capacity": max(10_000, 100 * envs)}
     settings |= {"steps": 2**31 - 1, "hidden": (256, 256)}
     env = find(ENV)
-    engine = plan(check(apply(base(ENV), settings, "benchmark")), env.spec)
+    made_plan = plan(check(apply(base(ENV), settings, "benchmark")), env.spec)
     among = Lanes(seeds)
-    made = [FusedLoop(engine, env, seed, **({"device": among.lane} if seeds > 1 else {})) for seed in range(seeds)]
-    while made[0].done < engine.warmup_iterations:
+    made = [FusedLoop(made_plan, env, seed, **({"device": among.lane} if seeds > 1 else {})) for seed in range(seeds)]
+    while made[0].done < made_plan.warmup_iterations:
         ahead(made)
     return made
 

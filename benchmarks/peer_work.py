@@ -239,7 +239,7 @@ def loop_swingup(name: str, **more: Any) -> list[float]:
     return windows(stamps)
 
 
-def engine(name: str, **more: Any) -> tuple[Any, Any, Any]:
+def plan_of(name: str, **more: Any) -> tuple[Any, Any, Any]:
     """The plan, a state with a full replay, and rows, as for a run of this work."""
     from functools import partial
 
@@ -271,7 +271,7 @@ def update_swingup(name: str) -> dict[str, list[float]]:
     from swingup import learn
 
     threads = int(os.environ.get("THREADS", 0)) or len(os.sched_getaffinity(0))
-    plan, state, rows = engine(name, threads=threads)
+    plan, state, rows = plan_of(name, threads=threads)
     improve = jax.jit(partial(learn.improve, plan), donate_argnums=0)
     loop = jax.jit(lambda s: jax.lax.fori_loop(0, 100, lambda i, s: learn.improve(plan, s, rows)[0], s), donate_argnums=0)
     box = [state]

@@ -21,7 +21,7 @@ SMALL = {"env": "Pendulum-v1", "hidden": (32, 24), "batch": 16, "capacity": 1000
 TD3 = {"critics": 2, "delay": 2, "smoothing": 0.2}
 
 
-def engine(**options):
+def plan_of(**options):
     config = apply(base("Pendulum-v1", "ddpg"), {**SMALL, **options}, "test")
     return plan(config, Spec("Pendulum-v1", (3,), (1,), "float32", (-2.0,), (2.0,)))
 
@@ -50,7 +50,7 @@ class Counted:
 @pytest.mark.parametrize(("options", "steps"), [({}, 1), (TD3, 2), ({"envs": 4, "updates": 0.25}, 1)], ids=["ddpg", "td3", "four"])
 def test_an_iteration_is_one_dispatch_and_one_more_for_each_of_its_actions(options, steps):
     """Rows go in, metrics come back; observations go in, actions come back. Both programs are compiled once, ahead of time."""
-    p = engine(**options)
+    p = plan_of(**options)
     loop = HostLoop(p, GymEnv(factory("Pendulum-v1"), p.n), 0)
     while loop.iteration <= p.warmup_iterations:
         loop.tick()
@@ -68,7 +68,7 @@ def test_an_iteration_is_one_dispatch_and_one_more_for_each_of_its_actions(optio
 
 
 def test_the_state_is_updated_in_place_and_the_ring_never_copied():
-    program, state = compiled(engine(capacity=4321))
+    program, state = compiled(plan_of(capacity=4321))
     size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
     assert program.memory_analysis().alias_size_in_bytes >= size - 64  # but for a counter or two
     assert not re.findall(r"f32\[4321,1,10\]\S* copy\(", program.as_text())
@@ -82,13 +82,13 @@ def test_the_state_is_updated_in_place_and_the_ring_never_copied():
 )
 def test_the_program_has_no_product_that_nothing_needs(options, products):
     """A regression shows as one more: a gradient towards observations, of the critic's weights in the actor's loss, a second forward pass."""
-    program, _ = compiled(engine(**options))
+    program, _ = compiled(plan_of(**options))
     assert len(re.findall(r" dot\(", program.as_text())) <= products
 
 
 def test_the_benchmarks_count_of_products_is_the_compilers():
     """XLA counts the elementwise work as well, which large layers make small."""
     for options in ({}, {"action_layer": 2}, {"critics": 2}):
-        p = engine(hidden=(256, 256), batch=128, **options)
+        p = plan_of(hidden=(256, 256), batch=128, **options)
         counted = compiled(p)[0].cost_analysis()["flops"]
         assert flops(p.agent) == pytest.approx(counted, rel=0.05)

@@ -26,7 +26,7 @@ OPTIONS = {
 }
 
 
-def engine(name):
+def plan_of(name):
     return plan(check(apply(base("Pendulum-v1"), SMALL | OPTIONS[name], "test")), ENV.spec)
 
 
@@ -40,7 +40,7 @@ SOME = [pytest.param(k, marks=[] if k in ("plain", "td3") else pytest.mark.slow)
 
 @pytest.mark.parametrize("name", SOME)
 def test_a_fused_run_is_the_host_driven_one_byte_by_byte(name):
-    p = engine(name)
+    p = plan_of(name)
     every = (97 * p.rows,)  # in between both compute ahead of what they tell
     host, device = HostLoop(p, JaxHost(ENV, p.n), 0, every=every), FusedLoop(p, ENV, 0, every=every)
     for _ in range(420):  # past two episodes' ends
@@ -57,7 +57,7 @@ def test_a_fused_run_is_the_host_driven_one_byte_by_byte(name):
 
 @pytest.mark.parametrize("name", [pytest.param("ou", marks=pytest.mark.slow), "td3"])
 def test_neither_chunks_nor_a_resume_change_a_bit(name, monkeypatch):
-    p = engine(name)
+    p = plan_of(name)
     whole = FusedLoop(p, ENV, 0, end=400 * p.rows)
     for _ in range(400):
         whole.tick()
@@ -78,7 +78,7 @@ def test_neither_chunks_nor_a_resume_change_a_bit(name, monkeypatch):
 
 
 def test_a_snapshot_in_the_middle_of_a_chunk_is_an_error():
-    loop = FusedLoop(engine("plain"), ENV, 0)
+    loop = FusedLoop(plan_of("plain"), ENV, 0)
     loop.tick()
     with pytest.raises(RuntimeError, match="in the middle of a chunk"):
         loop.snapshot()
@@ -94,7 +94,7 @@ def test_an_environment_that_leaves_the_numbers_is_named():
             state, outcome = ENV.step(state, action)
             return state, Outcome(outcome.obs, jax.numpy.log(outcome.reward), outcome.terminated)
 
-    loop = FusedLoop(engine("plain"), Broken(), 0)
+    loop = FusedLoop(plan_of("plain"), Broken(), 0)
     message = r"environment native/Pendulum-v1 \[0\], before step \d+: column 4 of its transition is nan"
     with pytest.raises(EnvFault, match=message):
         loop.ahead()

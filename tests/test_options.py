@@ -337,36 +337,36 @@ def rows_of(n, scale=1.0, **fields):
 
 
 def test_normalisation_makes_learning_blind_to_units():
-    engine, seen = learn.Plan(agent(normalize=True), 16, capacity=64, warmup=1), []
-    state = learn.init(engine, jax.random.key(0))
-    improve = jax.jit(lambda *args: learn.improve(engine, *args))
+    plan, seen = learn.Plan(agent(normalize=True), 16, capacity=64, warmup=1), []
+    state = learn.init(plan, jax.random.key(0))
+    improve = jax.jit(lambda *args: learn.improve(plan, *args))
     for scale in (1.0, 64.0):
         # Without rewards the loss is made of values alone: of obs on one side, of next_obs on the other.
         rows = rows_of(16, scale, reward=np.zeros(16, "f4"))
         after, (behaviour, metrics) = improve(state, rows)
-        _, action = learn.act(engine, behaviour, learn.actors(engine, state.key), rows[0, :, :3], np.zeros(16, "f4"))
+        _, action = learn.act(plan, behaviour, learn.actors(plan, state.key), rows[0, :, :3], np.zeros(16, "f4"))
         np.testing.assert_allclose(after.learner.moments.mean, rows[0, :, :3].mean(0), rtol=1e-4)
         seen.append((action, metrics, after.learner.critic))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6), *seen)
 
 
 def test_noise_hears_of_the_episodes_that_ended():
-    engine = learn.Plan(agent(), 3, capacity=30, warmup=1)
-    behaviour, actors = algorithm.behaviour(learn.init(engine, jax.random.key(0)).learner), learn.actors(engine, jax.random.key(0))
+    plan = learn.Plan(agent(), 3, capacity=30, warmup=1)
+    behaviour, actors = algorithm.behaviour(learn.init(plan, jax.random.key(0)).learner), learn.actors(plan, jax.random.key(0))
     for choose in (learn.act, learn.wander):
-        after, _ = choose(engine, behaviour, actors, rows_of(3)[0, :, :3], np.array([0, 1, 0], "f4"))
+        after, _ = choose(plan, behaviour, actors, rows_of(3)[0, :, :3], np.array([0, 1, 0], "f4"))
         np.testing.assert_array_equal(after.noise.episode - actors.noise.episode, [0, 1, 0])
 
 
 def test_priorities_follow_the_losses_and_what_is_new_gets_the_largest():
     # Without a future, and with values near zero as they begin, the loss is the reward squared; alpha 0.5 takes the root.
-    engine = learn.Plan(replace(agent(), batch=64), 4, capacity=8, warmup=1, priority=Priority(alpha=0.5))
+    plan = learn.Plan(replace(agent(), batch=64), 4, capacity=8, warmup=1, priority=Priority(alpha=0.5))
     reward = np.array([0.5, 1, 2, 4], "f4")
-    state = learn.init(engine, jax.random.key(0))
-    engine = replace(engine, agent=replace(engine.agent, critic_lr=0.0))
-    state, _ = jax.jit(lambda *args: learn.learn(engine, *args))(state, rows_of(4, reward=reward, discount=np.zeros(4, "f4")))
+    state = learn.init(plan, jax.random.key(0))
+    plan = replace(plan, agent=replace(plan.agent, critic_lr=0.0))
+    state, _ = jax.jit(lambda *args: learn.learn(plan, *args))(state, rows_of(4, reward=reward, discount=np.zeros(4, "f4")))
     np.testing.assert_allclose(state.tree.levels[0][:4], reward, rtol=0.05)
-    state = learn.remember(engine, state, rows_of(4))
+    state = learn.remember(plan, state, rows_of(4))
     np.testing.assert_array_equal(state.tree.levels[0][4:8], state.tree.levels[0][:4].max())
 
 
@@ -413,7 +413,7 @@ def test_a_cpu_has_one_precision():
 def test_no_two_draws_share_a_key(monkeypatch):
     keys = [jax.random.key_data(stream(jax.random.key(0), name, i)) for name in STREAMS for i in range(6)]
     assert len({k.tobytes() for k in map(np.asarray, keys)}) == len(keys)
-    engine, taken = learn.Plan(agent(delay=2, smoothing=Smoothing()), 1, capacity=20, warmup=1), []
+    plan, taken = learn.Plan(agent(delay=2, smoothing=Smoothing()), 1, capacity=20, warmup=1), []
     here = threading.get_ident()  # a loop of an earlier test may still be compiling its programs in its own thread
 
     def noted(key, name, i=0):
@@ -423,13 +423,13 @@ def test_no_two_draws_share_a_key(monkeypatch):
 
     monkeypatch.setattr(learn, "stream", noted)
     rows = np.repeat(rows_of(1), 2, 0)
-    state = learn.init(engine, jax.random.key(0))
-    jax.eval_shape(lambda s: learn.learn(engine, s, rows), state)
+    state = learn.init(plan, jax.random.key(0))
+    jax.eval_shape(lambda s: learn.learn(plan, s, rows), state)
     assert [name for name, _ in taken] == ["init", "sample", "smooth"]
     taken.clear()
-    behaviour, actors = algorithm.behaviour(state.learner), learn.actors(engine, state.key)
+    behaviour, actors = algorithm.behaviour(state.learner), learn.actors(plan, state.key)
     for choose in (learn.act, learn.wander) * 6:
-        actors, _ = choose(engine, behaviour, actors._replace(step=int(actors.step)), rows[0, :, :3], np.zeros(1, "f4"))
+        actors, _ = choose(plan, behaviour, actors._replace(step=int(actors.step)), rows[0, :, :3], np.zeros(1, "f4"))
     assert len(set(taken)) == len(taken) == 12
 
 

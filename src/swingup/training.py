@@ -316,15 +316,15 @@ def make_loop(config: Config, envs: Envs, **device: Any) -> Loop:
     """
     from swingup.log import interval
 
-    engine = plan(config, envs.testing.spec)
-    every = (interval(engine.rows), config.eval_every, config.save_every or config.eval_every)
+    made_plan = plan(config, envs.testing.spec)
+    every = (interval(made_plan.rows), config.eval_every, config.save_every or config.eval_every)
     if not in_jax(config.env):
         from swingup.loop import HostLoop
 
-        return HostLoop(engine, envs.training, config.seed, every=every, end=config.steps)
+        return HostLoop(made_plan, envs.training, config.seed, every=every, end=config.steps)
     from swingup.fused import FusedLoop
 
-    return FusedLoop(engine, envs.training, config.seed, limit=config.episode_steps, every=every, end=config.steps, **device)
+    return FusedLoop(made_plan, envs.training, config.seed, limit=config.episode_steps, every=every, end=config.steps, **device)
 
 
 def enough_memory(config: Config, width: int) -> None:
