@@ -229,9 +229,9 @@ def trained(folder: Path, capacity: int) -> tuple[Any, Any]:
     from swingup import runtime
     from swingup.config.presets import base
     from swingup.config.settings import check
+    from swingup.core.replay_buffer import Replay
     from swingup.keeper import Keeper
     from swingup.log import Logs
-    from swingup.replay import Replay
     from swingup.stop import Stop
     from swingup.training import Options, make_envs, make_loop
 
@@ -264,11 +264,11 @@ def checkpoints(wanted: Wanted, every: int = 10_000, block: int = 500) -> Iterat
     """A save, and whatever it slows down after it, against as many steps without one; `every` new rows for each save."""
     import jax
 
-    from swingup import replay
+    from swingup.core import replay_buffer
 
     started, rounds, shares, saving = time.monotonic(), wanted.count or 12, [], []
     loop, keeper = trained(wanted.folder / "run", 1_000_000)
-    add = jax.jit(replay.add, donate_argnums=0)
+    add = jax.jit(replay_buffer.add, donate_argnums=0)
     rows = np.zeros((block, 1, loop.plan.agent.layout.width), np.float32)
     ticks(loop, 100)
     begun = time.perf_counter()
@@ -291,7 +291,7 @@ def checkpoints(wanted: Wanted, every: int = 10_000, block: int = 500) -> Iterat
 @contextlib.contextmanager
 def unguarded() -> Iterator[None]:
     """Without the checks of what environments answer and of whether gradients are finite."""
-    from swingup import agent
+    from swingup.core import agent
     from swingup.envs import gym
 
     with contextlib.ExitStack() as stack:

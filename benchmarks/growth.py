@@ -25,12 +25,12 @@ runtime.prepare(THREADS)
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
-from swingup import learn, priority  # noqa: E402
-from swingup.agent import Agent  # noqa: E402
-from swingup.learn import Plan  # noqa: E402
-from swingup.nets import Actor, Critic  # noqa: E402
-from swingup.noise import Gaussian  # noqa: E402
-from swingup.priority import Priority  # noqa: E402
+from swingup.core import engine, prioritized  # noqa: E402
+from swingup.core.agent import Agent  # noqa: E402
+from swingup.core.engine import Plan  # noqa: E402
+from swingup.core.networks import Actor, Critic  # noqa: E402
+from swingup.core.noise import Gaussian  # noqa: E402
+from swingup.core.prioritized import Priority  # noqa: E402
 
 ROUNDS, CALLS = 30, 50
 LIMITS = {"rows": 1.15, "prioritised": 1.5}
@@ -55,13 +55,13 @@ class Step:
     def __init__(self, plan: Plan):
         width = plan.agent.layout.width
         self.rows = np.random.default_rng(0).normal(size=(plan.block, plan.n, width)).astype(np.float32)
-        self.improve = jax.jit(partial(learn.improve, plan), donate_argnums=0)
-        state = jax.jit(partial(learn.init, plan))(jax.random.PRNGKey(0))
+        self.improve = jax.jit(partial(engine.improve, plan), donate_argnums=0)
+        state = jax.jit(partial(engine.init, plan))(jax.random.PRNGKey(0))
         fill = jax.jit(lambda r: r._replace(rows=r.rows + 0.5, head=r.head + len(r.rows)), donate_argnums=0)
         self.state = state._replace(replay=fill(state.replay))
         if plan.priority:
             places = np.arange(plan.capacity)
-            even = jax.jit(lambda t: priority.assign(t, places, np.ones(plan.capacity, np.float32)))
+            even = jax.jit(lambda t: prioritized.assign(t, places, np.ones(plan.capacity, np.float32)))
             self.state = self.state._replace(tree=even(state.tree))
         self.calls(CALLS)
 

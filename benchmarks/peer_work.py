@@ -247,8 +247,9 @@ def plan_of(name: str, **more: Any) -> tuple[Any, Any, Any]:
     import jax.numpy as jnp
     import numpy as np
 
-    from swingup import learn, runtime
+    from swingup import runtime
     from swingup.config.settings import plan
+    from swingup.core import engine
     from swingup.types import Spec
 
     config = settings(name, **more)
@@ -256,7 +257,7 @@ def plan_of(name: str, **more: Any) -> tuple[Any, Any, Any]:
     o, a = SIZES[name]
     p = plan(config, Spec(config.env, (o,), (a,), "float32", (-1.0,) * a, (1.0,) * a))
     draw = np.random.default_rng(0).standard_normal
-    state = jax.jit(partial(learn.init, p))(jax.random.PRNGKey(0))
+    state = jax.jit(partial(engine.init, p))(jax.random.PRNGKey(0))
     ring = jnp.asarray(draw(state.replay.rows.shape, np.float32))
     state = state._replace(replay=state.replay._replace(rows=ring, head=jnp.int32(len(ring))), iteration=jnp.int32(WARMUP))
     return p, state, draw((p.block, p.n, p.agent.layout.width), np.float32)
@@ -268,12 +269,12 @@ def update_swingup(name: str) -> dict[str, list[float]]:
     import jax
     import numpy as np
 
-    from swingup import learn
+    from swingup.core import engine
 
     threads = int(os.environ.get("THREADS", 0)) or len(os.sched_getaffinity(0))
     plan, state, rows = plan_of(name, threads=threads)
-    improve = jax.jit(partial(learn.improve, plan), donate_argnums=0)
-    loop = jax.jit(lambda s: jax.lax.fori_loop(0, 100, lambda i, s: learn.improve(plan, s, rows)[0], s), donate_argnums=0)
+    improve = jax.jit(partial(engine.improve, plan), donate_argnums=0)
+    loop = jax.jit(lambda s: jax.lax.fori_loop(0, 100, lambda i, s: engine.improve(plan, s, rows)[0], s), donate_argnums=0)
     box = [state]
 
     def one() -> None:

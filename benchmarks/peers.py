@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from swingup.agent import Agent
 from swingup.bench import flops
-from swingup.nets import Actor, Critic
+from swingup.core.agent import Agent
+from swingup.core.networks import Actor, Critic
 from swingup.runtime import cpu
 
 HERE = Path(__file__).parent

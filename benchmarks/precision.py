@@ -17,11 +17,11 @@ import jax
 import numpy as np
 
 import swingup
-from swingup import learn
-from swingup.agent import Agent
-from swingup.learn import Plan
-from swingup.nets import Actor, Critic
-from swingup.noise import Gaussian
+from swingup.core import engine
+from swingup.core.agent import Agent
+from swingup.core.engine import Plan
+from swingup.core.networks import Actor, Critic
+from swingup.core.noise import Gaussian
 from swingup.stats import interval, iqm
 
 PAGE = Path(__file__).parents[1] / "docs" / "results" / "precision.md"
@@ -37,9 +37,9 @@ def loop(batch: int, width: int, precision: str | None):
         Agent(Actor(17, 6, hidden), Critic(17, 6, hidden, 1), Gaussian(0.1), batch=batch, precision=precision), capacity=100_000
     )
     rows = np.random.default_rng(0).normal(size=(1, 1, plan.agent.layout.width)).astype(np.float32)
-    state = jax.jit(partial(learn.init, plan))(jax.random.PRNGKey(0))
+    state = jax.jit(partial(engine.init, plan))(jax.random.PRNGKey(0))
     state = state._replace(replay=state.replay._replace(rows=state.replay.rows + 0.1, head=state.replay.head + 100_000))
-    run = jax.jit(lambda s: jax.lax.fori_loop(0, UPDATES, lambda i, s: learn.improve(plan, s, rows)[0], s), donate_argnums=0)
+    run = jax.jit(lambda s: jax.lax.fori_loop(0, UPDATES, lambda i, s: engine.improve(plan, s, rows)[0], s), donate_argnums=0)
     return run, jax.block_until_ready(run(state))
 
 

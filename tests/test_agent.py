@@ -9,10 +9,10 @@ import pytest
 from jax.test_util import check_grads
 
 from reference import Reference
-from swingup import agent as algorithm
-from swingup.agent import Agent
-from swingup.nets import Actor, Critic
-from swingup.noise import Gaussian
+from swingup.core import agent as algorithm
+from swingup.core.agent import Agent
+from swingup.core.networks import Actor, Critic
+from swingup.core.noise import Gaussian
 from swingup.types import Transition
 
 

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from swingup import learn
-from swingup.agent import Metrics
 from swingup.bench import flops
 from swingup.config.presets import base
 from swingup.config.settings import apply, plan
+from swingup.core import engine
+from swingup.core.agent import Metrics
 from swingup.envs.gym import GymEnv, factory
 from swingup.loop import HostLoop
 from swingup.types import Spec
@@ -29,8 +29,8 @@ def plan_of(**options):
 def compiled(p):
     """`improve` and the abstract state that it takes."""
     rows = np.zeros((p.block, p.n, p.agent.layout.width), np.float32)
-    state = jax.eval_shape(partial(learn.begin, p), np.uint32(0), jnp.zeros((p.n, 3)))[0]
-    return jax.jit(partial(learn.improve, p), donate_argnums=0).lower(state, rows).compile(), state
+    state = jax.eval_shape(partial(engine.begin, p), np.uint32(0), jnp.zeros((p.n, 3)))[0]
+    return jax.jit(partial(engine.improve, p), donate_argnums=0).lower(state, rows).compile(), state
 
 
 class Counted:

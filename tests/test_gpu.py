@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 import swingup
-from swingup import agent as algorithm
-from swingup.agent import Agent
 from swingup.cli import run as cli
-from swingup.nets import Actor, Critic
-from swingup.noise import Gaussian
+from swingup.core import agent as algorithm
+from swingup.core.agent import Agent
+from swingup.core.networks import Actor, Critic
+from swingup.core.noise import Gaussian
 from swingup.types import Transition
 
 

@@ -8,10 +8,10 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboardX import SummaryWriter
 
-from swingup.agent import Agent
+from swingup.core.agent import Agent
+from swingup.core.networks import Actor, Critic
+from swingup.core.noise import Gaussian
 from swingup.graph import graph_of, write_graph
-from swingup.nets import Actor, Critic
-from swingup.noise import Gaussian
 
 NETWORKS = {"actor", "critic", "target_actor", "target_critic"}
 BOXES = {*NETWORKS, "batch", "critic_loss", "actor_loss", "critic_adam", "actor_adam", "soft_update", "metrics"}

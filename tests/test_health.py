@@ -4,14 +4,14 @@ import jax
 import numpy as np
 import pytest
 
-from swingup import agent as algorithm
-from swingup.agent import Agent
+from swingup.core import agent as algorithm
+from swingup.core.agent import Agent
+from swingup.core.engine import Plan
+from swingup.core.heads import Categorical
+from swingup.core.networks import Actor, Critic
+from swingup.core.noise import Gaussian
 from swingup.evaluate import Evaluation, collapsed, evaluate, evaluate_policy
-from swingup.heads import Categorical
 from swingup.health import LASTING, Figures, Health, gradient, slope
-from swingup.learn import Plan
-from swingup.nets import Actor, Critic
-from swingup.noise import Gaussian
 from swingup.types import Transition
 
 AGENT = Agent(Actor(2, 1, (8, 8)), Critic(2, 1, (8, 8)), Gaussian(0.1), gamma=0.5, batch=4)

@@ -4,14 +4,14 @@ import jax
 import numpy as np
 import pytest
 
-from swingup import learn
-from swingup.agent import Agent
+from swingup.core import engine
+from swingup.core.agent import Agent
+from swingup.core.engine import Plan
+from swingup.core.networks import Actor, Critic
+from swingup.core.noise import Gaussian, OrnsteinUhlenbeck
 from swingup.envs.gym import GymEnv, factory
 from swingup.errors import Diverged, EnvFault
-from swingup.learn import Plan
 from swingup.loop import HostLoop
-from swingup.nets import Actor, Critic
-from swingup.noise import Gaussian, OrnsteinUhlenbeck
 
 
 def small(obs=3, action=1, n=1, noise=None, **options):
@@ -60,8 +60,8 @@ def test_same_seed_same_bytes_and_another_seed_others():
 def test_nothing_is_traced_again_after_the_first_step(monkeypatch):
     traced = []
     for name in ("begin", "explore", "improve", "act", "wander"):
-        f = getattr(learn, name)
-        monkeypatch.setattr(learn, name, lambda *args, f=f, name=name: traced.append(name) or f(*args))
+        f = getattr(engine, name)
+        monkeypatch.setattr(engine, name, lambda *args, f=f, name=name: traced.append(name) or f(*args))
     loop, _ = run(small(), 250)  # past an episode's end
     assert isinstance(loop.state.learner.actor[0]["w"], jax.Array)
     assert sorted(t for t in traced if t in ("begin", "explore", "improve")) == ["begin", "explore", "improve"]

@@ -6,8 +6,8 @@ import pytest
 
 import swingup
 from swingup import store
-from swingup.nets import Actor
-from swingup.policy import Policy
+from swingup.core.networks import Actor
+from swingup.core.policy import Policy
 from swingup.types import Spec
 
 QUICK = {"steps": 60, "warmup": 20, "hidden": (16, 16), "batch": 8, "final_episodes": 2, "quiet": True}

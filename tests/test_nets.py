@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from swingup.nets import TFLEARN, Actor, Critic
+from swingup.core.networks import TFLEARN, Actor, Critic
 
 
 def test_shapes_and_where_the_action_joins():

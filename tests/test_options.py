@@ -11,20 +11,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swingup import agent as algorithm
-from swingup import learn, moments, priority, replay
-from swingup.agent import Agent, Smoothing
 from swingup.config.presets import base
 from swingup.config.settings import apply, check, plan
+from swingup.core import agent as algorithm
+from swingup.core import engine, prioritized, replay_buffer, running_statistics
+from swingup.core.agent import Agent, Smoothing
+from swingup.core.heads import Categorical, Scalar
+from swingup.core.networks import Actor, Critic
+from swingup.core.noise import Gaussian, OrnsteinUhlenbeck, Pink
+from swingup.core.prioritized import Priority
+from swingup.core.pytrees import STREAMS, stream
+from swingup.core.schedules import Linear
 from swingup.envs.gym import GymEnv, factory
 from swingup.errors import InputError
-from swingup.heads import Categorical, Scalar
 from swingup.loop import HostLoop
-from swingup.nets import Actor, Critic
-from swingup.noise import Gaussian, OrnsteinUhlenbeck, Pink
-from swingup.priority import Priority
-from swingup.schedule import Linear
-from swingup.tree import STREAMS, stream
 from swingup.types import Layout, Transition
 
 # n-step returns
@@ -56,7 +56,7 @@ def test_n_step_returns_equal_a_loop(n, steps):
     )  # fmt: skip
     rows = layout.pack(transitions)
     windows = np.stack([rows[i : i + n] for i in range(len(steps) - n + 1)])
-    batch = replay.fold(layout, jnp.asarray(windows), gamma, 2.0)
+    batch = replay_buffer.fold(layout, jnp.asarray(windows), gamma, 2.0)
     stored = list(zip(transitions.reward, transitions.discount, transitions.last, transitions.next_obs[:, 0], strict=True))
     for i in range(len(windows)):
         reward, discount, successor = brute_force(stored[i:], gamma, n)
@@ -69,10 +69,10 @@ def test_n_step_returns_equal_a_loop(n, steps):
 @pytest.mark.parametrize("steps", [3, 5, 12, 17])
 @pytest.mark.parametrize("n", [1, 2])
 def test_windows_never_cross_the_head_or_mix_environments(steps, n):
-    ring = replay.init(5 * n, n, 2)
+    ring = replay_buffer.init(5 * n, n, 2)
     for t in range(steps):
-        ring = replay.add(ring, np.array([[[t, i] for i in range(n)]], np.float32))
-    drawn = np.asarray(replay.sample(ring, jax.random.key(0), (300,), 3))
+        ring = replay_buffer.add(ring, np.array([[[t, i] for i in range(n)]], np.float32))
+    drawn = np.asarray(replay_buffer.sample(ring, jax.random.key(0), (300,), 3))
     time, env = drawn[..., 0], drawn[..., 1]
     assert (np.diff(time, axis=1) == 1).all()
     assert (env == env[:, :1]).all()
@@ -121,10 +121,10 @@ def test_drawing_matches_the_priorities(size):
     rng = np.random.default_rng(size)
     p = rng.random(size) * (rng.random(size) > 0.3)
     p[0] = 0.5
-    tree = priority.assign(priority.init(size), jnp.arange(size), jnp.asarray(p, jnp.float32))
+    tree = prioritized.assign(prioritized.init(size), jnp.arange(size), jnp.asarray(p, jnp.float32))
     assert float(tree.levels[-1][0]) == pytest.approx(p.sum(), rel=1e-5)
     n = 40_000
-    drawn = np.asarray(priority.draw(tree, jax.random.key(0), (n,)))
+    drawn = np.asarray(prioritized.draw(tree, jax.random.key(0), (n,)))
     counts = np.bincount(drawn, minlength=size)
     assert counts[p == 0].sum() == 0
     # Bins with an expectation of at least 20, the rest together.
@@ -137,8 +137,8 @@ def test_drawing_matches_the_priorities(size):
 
 
 def test_sums_are_right_after_many_changes_of_equal_places():
-    tree, p, rng = priority.init(700), np.zeros(700), np.random.default_rng(0)
-    assign = jax.jit(priority.assign)
+    tree, p, rng = prioritized.init(700), np.zeros(700), np.random.default_rng(0)
+    assign = jax.jit(prioritized.assign)
     for _ in range(50):
         place = rng.choice(700, 40, replace=False)
         value = rng.random(40).astype(np.float32)
@@ -150,7 +150,7 @@ def test_sums_are_right_after_many_changes_of_equal_places():
 
 def test_importance_weights_undo_the_preference():
     p = np.array([1.0, 2.0, 5.0], np.float32)
-    tree = priority.assign(priority.init(3), jnp.arange(3), jnp.asarray(p))
+    tree = prioritized.assign(prioritized.init(3), jnp.arange(3), jnp.asarray(p))
     weight = Priority(beta=1.0).weigh(tree, jnp.arange(3), 3)
     np.testing.assert_allclose(weight, (1 / p) / (1 / p).max(), rtol=1e-6)
     np.testing.assert_allclose(Priority(beta=0.0).weigh(tree, jnp.arange(3), 3), 1)
@@ -173,18 +173,18 @@ def test_only_whole_windows_have_a_priority(n_step):
 def test_moments_are_those_of_all_observations_and_normalise():
     rng = np.random.default_rng(0)
     parts = [rng.normal(3, 2, (k, 1, 2)).astype(np.float32) for k in (1, 5, 300)]
-    state = moments.init(2)
-    np.testing.assert_allclose(moments.normalize(state, parts[1]), parts[1], rtol=1e-6)
+    state = running_statistics.init(2)
+    np.testing.assert_allclose(running_statistics.normalize(state, parts[1]), parts[1], rtol=1e-6)
     for part in parts:
-        state = moments.add(state, jnp.asarray(part))
+        state = running_statistics.add(state, jnp.asarray(part))
     everything = np.concatenate(parts).reshape(-1, 2)
     np.testing.assert_allclose(state.mean, everything.mean(0), rtol=1e-5)
     np.testing.assert_allclose(state.m2 / state.total, everything.var(0), rtol=1e-4)
-    z = moments.normalize(jax.tree.map(np.asarray, state), everything)
+    z = running_statistics.normalize(jax.tree.map(np.asarray, state), everything)
     assert type(z) is np.ndarray
     np.testing.assert_allclose(z.mean(0), 0, atol=1e-3)
     np.testing.assert_allclose(z.std(0), 1, atol=1e-3)
-    assert np.abs(moments.normalize(state, np.full((1, 2), 1e9, np.float32))).max() == moments.LIMIT
+    assert np.abs(running_statistics.normalize(state, np.full((1, 2), 1e9, np.float32))).max() == running_statistics.LIMIT
 
 
 def agent(**options):
@@ -337,36 +337,36 @@ def rows_of(n, scale=1.0, **fields):
 
 
 def test_normalisation_makes_learning_blind_to_units():
-    plan, seen = learn.Plan(agent(normalize=True), 16, capacity=64, warmup=1), []
-    state = learn.init(plan, jax.random.key(0))
-    improve = jax.jit(lambda *args: learn.improve(plan, *args))
+    plan, seen = engine.Plan(agent(normalize=True), 16, capacity=64, warmup=1), []
+    state = engine.init(plan, jax.random.key(0))
+    improve = jax.jit(lambda *args: engine.improve(plan, *args))
     for scale in (1.0, 64.0):
         # Without rewards the loss is made of values alone: of obs on one side, of next_obs on the other.
         rows = rows_of(16, scale, reward=np.zeros(16, "f4"))
         after, (behaviour, metrics) = improve(state, rows)
-        _, action = learn.act(plan, behaviour, learn.actors(plan, state.key), rows[0, :, :3], np.zeros(16, "f4"))
+        _, action = engine.act(plan, behaviour, engine.actors(plan, state.key), rows[0, :, :3], np.zeros(16, "f4"))
         np.testing.assert_allclose(after.learner.moments.mean, rows[0, :, :3].mean(0), rtol=1e-4)
         seen.append((action, metrics, after.learner.critic))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6), *seen)
 
 
 def test_noise_hears_of_the_episodes_that_ended():
-    plan = learn.Plan(agent(), 3, capacity=30, warmup=1)
-    behaviour, actors = algorithm.behaviour(learn.init(plan, jax.random.key(0)).learner), learn.actors(plan, jax.random.key(0))
-    for choose in (learn.act, learn.wander):
+    plan = engine.Plan(agent(), 3, capacity=30, warmup=1)
+    behaviour, actors = algorithm.behaviour(engine.init(plan, jax.random.key(0)).learner), engine.actors(plan, jax.random.key(0))
+    for choose in (engine.act, engine.wander):
         after, _ = choose(plan, behaviour, actors, rows_of(3)[0, :, :3], np.array([0, 1, 0], "f4"))
         np.testing.assert_array_equal(after.noise.episode - actors.noise.episode, [0, 1, 0])
 
 
 def test_priorities_follow_the_losses_and_what_is_new_gets_the_largest():
     # Without a future, and with values near zero as they begin, the loss is the reward squared; alpha 0.5 takes the root.
-    plan = learn.Plan(replace(agent(), batch=64), 4, capacity=8, warmup=1, priority=Priority(alpha=0.5))
+    plan = engine.Plan(replace(agent(), batch=64), 4, capacity=8, warmup=1, priority=Priority(alpha=0.5))
     reward = np.array([0.5, 1, 2, 4], "f4")
-    state = learn.init(plan, jax.random.key(0))
+    state = engine.init(plan, jax.random.key(0))
     plan = replace(plan, agent=replace(plan.agent, critic_lr=0.0))
-    state, _ = jax.jit(lambda *args: learn.learn(plan, *args))(state, rows_of(4, reward=reward, discount=np.zeros(4, "f4")))
+    state, _ = jax.jit(lambda *args: engine.learn(plan, *args))(state, rows_of(4, reward=reward, discount=np.zeros(4, "f4")))
     np.testing.assert_allclose(state.tree.levels[0][:4], reward, rtol=0.05)
-    state = learn.remember(plan, state, rows_of(4))
+    state = engine.remember(plan, state, rows_of(4))
     np.testing.assert_array_equal(state.tree.levels[0][4:8], state.tree.levels[0][:4].max())
 
 
@@ -413,7 +413,7 @@ def test_a_cpu_has_one_precision():
 def test_no_two_draws_share_a_key(monkeypatch):
     keys = [jax.random.key_data(stream(jax.random.key(0), name, i)) for name in STREAMS for i in range(6)]
     assert len({k.tobytes() for k in map(np.asarray, keys)}) == len(keys)
-    plan, taken = learn.Plan(agent(delay=2, smoothing=Smoothing()), 1, capacity=20, warmup=1), []
+    plan, taken = engine.Plan(agent(delay=2, smoothing=Smoothing()), 1, capacity=20, warmup=1), []
     here = threading.get_ident()  # a loop of an earlier test may still be compiling its programs in its own thread
 
     def noted(key, name, i=0):
@@ -421,14 +421,14 @@ def test_no_two_draws_share_a_key(monkeypatch):
             taken.append((name, i))
         return stream(key, name, i)
 
-    monkeypatch.setattr(learn, "stream", noted)
+    monkeypatch.setattr(engine, "stream", noted)
     rows = np.repeat(rows_of(1), 2, 0)
-    state = learn.init(plan, jax.random.key(0))
-    jax.eval_shape(lambda s: learn.learn(plan, s, rows), state)
+    state = engine.init(plan, jax.random.key(0))
+    jax.eval_shape(lambda s: engine.learn(plan, s, rows), state)
     assert [name for name, _ in taken] == ["init", "sample", "smooth"]
     taken.clear()
-    behaviour, actors = algorithm.behaviour(state.learner), learn.actors(plan, state.key)
-    for choose in (learn.act, learn.wander) * 6:
+    behaviour, actors = algorithm.behaviour(state.learner), engine.actors(plan, state.key)
+    for choose in (engine.act, engine.wander) * 6:
         actors, _ = choose(plan, behaviour, actors._replace(step=int(actors.step)), rows[0, :, :3], np.zeros(1, "f4"))
     assert len(set(taken)) == len(taken) == 12
 

@@ -5,12 +5,12 @@ import jax
 import numpy as np
 import pytest
 
-from swingup.agent import Agent
+from swingup.core.agent import Agent
+from swingup.core.engine import Plan
+from swingup.core.networks import Actor, Critic
+from swingup.core.noise import Gaussian
 from swingup.envs.gym import GymEnv
-from swingup.learn import Plan
 from swingup.loop import HostLoop
-from swingup.nets import Actor, Critic
-from swingup.noise import Gaussian
 
 GAMMA = 0.5
 

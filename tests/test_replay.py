@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swingup import replay
+from swingup.core import replay_buffer
 from swingup.types import Layout, Transition
 
 
@@ -16,23 +16,23 @@ from swingup.types import Layout, Transition
 def test_the_ring_holds_what_a_list_would(steps, n, capacity, block):
     length = -(-capacity // n)
     length += -length % block
-    ring, kept = replay.init(length * n, n, 3), []
+    ring, kept = replay_buffer.init(length * n, n, 3), []
     for t in range(steps):
         rows = np.arange(block * n * 3, dtype=np.float32).reshape(block, n, 3) + 1000 * (t + 1)
-        ring = replay.add(ring, rows)
+        ring = replay_buffer.add(ring, rows)
         kept = (kept + list(rows))[-length:]
-    assert int(replay.size(ring)) == len(kept) * n
+    assert int(replay_buffer.size(ring)) == len(kept) * n
     held = np.asarray(ring.rows).reshape(-1, 3)[: len(kept) * n]
     assert sorted(map(tuple, held)) == sorted(tuple(r) for row in kept for r in row)
-    drawn = np.asarray(replay.sample(ring, jax.random.key(steps), (64,)))
+    drawn = np.asarray(replay_buffer.sample(ring, jax.random.key(steps), (64,)))
     assert {tuple(r) for r in drawn[:, 0]} <= {tuple(r) for row in kept for r in row}
 
 
 def test_sampling_is_uniform_over_what_is_held():
-    ring = replay.init(50, 2, 1)
+    ring = replay_buffer.init(50, 2, 1)
     for t in range(10):
-        ring = replay.add(ring, np.array([[[2 * t], [2 * t + 1]]], np.float32))
-    drawn = np.asarray(replay.sample(ring, jax.random.key(0), (20_000,)))[:, 0, 0].astype(int)
+        ring = replay_buffer.add(ring, np.array([[[2 * t], [2 * t + 1]]], np.float32))
+    drawn = np.asarray(replay_buffer.sample(ring, jax.random.key(0), (20_000,)))[:, 0, 0].astype(int)
     counts = np.bincount(drawn, minlength=20)
     assert len(counts) == 20
     chi2 = ((counts - 1000) ** 2 / 1000).sum()
@@ -40,15 +40,15 @@ def test_sampling_is_uniform_over_what_is_held():
 
 
 def test_clear_empties_and_a_block_that_would_wrap_is_refused():
-    ring = replay.add(replay.init(4, 1, 1), np.ones((1, 1, 1), np.float32))
-    assert int(replay.size(replay.clear(ring))) == 0
+    ring = replay_buffer.add(replay_buffer.init(4, 1, 1), np.ones((1, 1, 1), np.float32))
+    assert int(replay_buffer.size(replay_buffer.clear(ring))) == 0
     with pytest.raises(ValueError, match="do not divide"):
-        replay.add(ring, np.ones((3, 1, 1), np.float32))
+        replay_buffer.add(ring, np.ones((3, 1, 1), np.float32))
 
 
 def test_adding_is_in_place_when_donated():
-    ring = replay.init(1000, 1, 8)
-    add = jax.jit(replay.add, donate_argnums=0)
+    ring = replay_buffer.init(1000, 1, 8)
+    add = jax.jit(replay_buffer.add, donate_argnums=0)
     ring = add(ring, np.ones((1, 1, 8), np.float32))
     where = ring.rows.unsafe_buffer_pointer()
     ring = add(ring, np.ones((1, 1, 8), np.float32))
@@ -69,4 +69,4 @@ def test_a_row_is_packed_and_unpacked_unchanged_and_numpy_fields_are_views():
 def test_gamma_enters_once():
     layout = Layout(1, 1)
     t = Transition(*(jnp.ones(s) for s in ((2, 1), (2, 1), (2,))), jnp.array([1.0, 0.0]), jnp.ones((2, 1)), jnp.ones(2))
-    np.testing.assert_allclose(replay.fold(layout, layout.pack(t)[:, None], 0.9).discount, [0.9, 0])
+    np.testing.assert_allclose(replay_buffer.fold(layout, layout.pack(t)[:, None], 0.9).discount, [0.9, 0])

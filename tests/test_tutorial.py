@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 import swingup
-from swingup import agent as algorithm
-from swingup import replay
-from swingup.agent import Agent
 from swingup.config.presets import base
 from swingup.config.settings import Config, apply, check, plan
+from swingup.core import agent as algorithm
+from swingup.core import replay_buffer
+from swingup.core.agent import Agent
+from swingup.core.networks import TFLEARN, Actor, Critic
+from swingup.core.noise import EpisodeDecay
 from swingup.envs.gym import GymEnv, factory
 from swingup.loop import HostLoop
-from swingup.nets import TFLEARN, Actor, Critic
-from swingup.noise import EpisodeDecay
 from swingup.types import Layout, Spec, Transition
 
 PENDULUM = Spec("Pendulum-v1", (3,), (1,), "float32", (-2.0,), (2.0,))
@@ -89,20 +89,20 @@ def test_a_line_for_each_episode_with_the_notebooks_three_figures(tmp_path, caps
 
 
 def test_replay_has_the_notebooks_verbs():
-    ring = replay.init(10, 1, 2)
+    ring = replay_buffer.init(10, 1, 2)
     for i in range(3):
-        ring = replay.add(ring, np.full((1, 1, 2), i, np.float32))
-    assert int(replay.size(ring)) == 3
-    assert replay.sample(ring, jax.random.key(0), (64,)).shape == (64, 1, 2)  # fewer held than asked: drawn with replacement
-    assert int(replay.size(replay.clear(ring))) == 0
+        ring = replay_buffer.add(ring, np.full((1, 1, 2), i, np.float32))
+    assert int(replay_buffer.size(ring)) == 3
+    assert replay_buffer.sample(ring, jax.random.key(0), (64,)).shape == (64, 1, 2)  # fewer held than asked: drawn with replacement
+    assert int(replay_buffer.size(replay_buffer.clear(ring))) == 0
 
 
 def test_the_actors_gradient_is_averaged_over_the_minibatch():
     agent = plan(tutorial(hidden=(8, 8)), PENDULUM).agent
     learner = algorithm.init(agent, jax.random.key(0))
     rows = np.random.default_rng(0).normal(size=(4, agent.layout.width)).astype(np.float32)
-    once = replay.fold(agent.layout, rows[:, None], 0.99)
-    twice = replay.fold(agent.layout, np.concatenate([rows, rows])[:, None], 0.99)
+    once = replay_buffer.fold(agent.layout, rows[:, None], 0.99)
+    twice = replay_buffer.fold(agent.layout, np.concatenate([rows, rows])[:, None], 0.99)
     grad = jax.grad(algorithm.actor_loss, 1)
     for a, b in zip(
         *(jax.tree.leaves(grad(agent, learner.actor, jax.tree.map(lambda x: x[0], learner.critic), x)) for x in (once, twice)),
@@ -132,7 +132,7 @@ def test_the_td_target_is_the_reward_alone_where_terminal():
     t = Transition(
         *(np.ones(s, np.float32) for s in ((2, 1), (2, 1), (2,))), np.array([1, 0], "f4"), np.ones((2, 1), "f4"), np.ones(2, "f4")
     )
-    np.testing.assert_allclose(replay.fold(layout, layout.pack(t)[:, None], 0.99).discount, [0.99, 0])
+    np.testing.assert_allclose(replay_buffer.fold(layout, layout.pack(t)[:, None], 0.99).discount, [0.99, 0])
 
 
 def test_an_episode_is_cut_not_ended_by_episode_steps():

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 
 from swingup import video
+from swingup.core.policy import Policy
 from swingup.envs.gym import GymEnv, factory
 from swingup.errors import EnvFault, InputError
 from swingup.evaluate import evaluate_policy
-from swingup.policy import Policy
 from swingup.seeding import EVALUATE, episode_seed
 from swingup.video import Movie, Recorder, cubic, film, headless, inline, need_display, renderer_fault, watch
 

@@ -25,13 +25,13 @@ PUBLIC = {
 
 if TYPE_CHECKING:
     from swingup.config.settings import Config as Config
+    from swingup.core.policy import Policy as Policy
     from swingup.errors import Diverged as Diverged
     from swingup.errors import EnvFault as EnvFault
     from swingup.errors import InputError as InputError
     from swingup.group import Group as Group
     from swingup.model import DDPG as DDPG
     from swingup.model import TD3 as TD3
-    from swingup.policy import Policy as Policy
     from swingup.run import Run as Run
     from swingup.run import load as load
     from swingup.training import resume as resume

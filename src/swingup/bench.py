@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from swingup.agent import Agent
 from swingup.config.settings import Config
+from swingup.core.agent import Agent
 from swingup.errors import InputError
 
 # Steps that are timed together, and how often; the medians count.
@@ -169,10 +169,10 @@ def fused(loop: Any) -> float:
     """Seconds of an iteration of `improve` inside one compiled loop."""
     import jax
 
-    from swingup import learn
+    from swingup.core import engine
 
     plan, rows = loop.plan, empty_rows(loop)
-    body = lambda i, state: learn.improve(plan, state, rows)[0]
+    body = lambda i, state: engine.improve(plan, state, rows)[0]
     run = jax.jit(lambda state: jax.lax.fori_loop(0, WINDOW, body, state), donate_argnums=0)
 
     def once() -> None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from swingup.core.policy import Policy
 from swingup.envs.api import HostEnv
 from swingup.errors import EnvFault
-from swingup.policy import Policy
 from swingup.seeding import EVALUATE, PREFLIGHT, episode_seed
 
 # No task of interest has longer episodes; one without an end would be evaluated for ever.

@@ -11,13 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from swingup import agent as algorithm
-from swingup import learn
-from swingup.agent import Behaviour, Learner, Metrics
+from swingup.core import agent as algorithm
+from swingup.core import engine
+from swingup.core.agent import Behaviour, Learner, Metrics
+from swingup.core.engine import Plan
+from swingup.core.pytrees import fill, named, own
 from swingup.envs.native import programs, sealed
 from swingup.errors import EnvFault
-from swingup.learn import Plan
-from swingup.loop import Loop, Program, Snapshot, Tick, bare, fill, named, own
+from swingup.loop import Loop, Program, Snapshot, Tick, bare
 from swingup.seeding import TRAIN, episode_seed
 from swingup.types import Episode, Transition
 
@@ -39,9 +40,9 @@ class Carry(NamedTuple):
     """What the compiled loop keeps: the engine's two sides, N environments with obs[N, O] and the next action[N, A], and per
     environment the number of episodes begun and the length of the running one."""
 
-    state: learn.State
+    state: engine.State
     behaviour: Behaviour
-    actors: learn.Actors
+    actors: engine.Actors
     envs: Any
     obs: jax.Array
     action: jax.Array
@@ -61,7 +62,7 @@ def start(task: Task, seed: Any) -> Carry:
     plan, (begin, _) = task.plan, programs(task.env)
     none = jnp.zeros(plan.n, jnp.int32)
     envs, obs = begin(episode_seed(seed, TRAIN, jnp.arange(plan.n), none))
-    state, behaviour, actors, action = learn.begin(plan, seed, obs)
+    state, behaviour, actors, action = engine.begin(plan, seed, obs)
     return Carry(state, behaviour, actors, envs, obs, action, none + 1, none)
 
 
@@ -81,7 +82,7 @@ def advance(task: Task, seed: Any, carry: Carry) -> tuple[Carry, Any]:
 
 def chosen(task: Task, learning: bool, carry: Carry, rows: Any) -> Carry:
     """The carry with its next actions, after rows[N, W]. Sealed, as choosing them is a program of its own in the host loop."""
-    choose = sealed(partial(learn.act if learning else learn.wander, task.plan))
+    choose = sealed(partial(engine.act if learning else engine.wander, task.plan))
     actors, action = choose(carry.behaviour, carry.actors, carry.obs, task.plan.agent.layout.unpack(rows).last)
     return carry._replace(actors=actors, action=action)
 
@@ -97,9 +98,9 @@ def iteration(task: Task, learning: bool, seed: Any, carry: Carry) -> tuple[Carr
         carry = chosen(task, learning, carry, rows)
     rows = jnp.stack(blocks)
     if learning:
-        state, (_, metrics) = learn.improve(plan, carry.state, rows)
+        state, (_, metrics) = engine.improve(plan, carry.state, rows)
     else:
-        (state, _), metrics = learn.explore(plan, carry.state, rows), jnp.zeros(len(Metrics._fields))
+        (state, _), metrics = engine.explore(plan, carry.state, rows), jnp.zeros(len(Metrics._fields))
     return carry._replace(state=state), Seen(rows, metrics)
 
 
@@ -218,7 +219,7 @@ class FusedLoop(Loop):
         return self.device.carry
 
     @property
-    def state(self) -> learn.State:  # type: ignore[override]
+    def state(self) -> engine.State:  # type: ignore[override]
         return self.carry.state
 
     @property
@@ -276,7 +277,7 @@ class FusedLoop(Loop):
         begin, number = programs(self.task.env)[0], jnp.asarray(begun, jnp.int32)
         envs, obs = jax.jit(lambda k: begin(episode_seed(self.seed, TRAIN, jnp.arange(self.plan.n), k)))(number)
         actors = self.carry.actors._replace(step=jnp.int32(iteration * self.plan.block))
-        choose = jax.jit(partial(learn.wander, self.plan))
+        choose = jax.jit(partial(engine.wander, self.plan))
         actors, action = choose(self.carry.behaviour, actors, obs, jnp.ones(self.plan.n, obs.dtype))
         state = self.state._replace(iteration=jnp.int32(iteration))
         self.device.carry = self.carry._replace(state=state, actors=actors, envs=envs, obs=obs, action=action, begun=number + 1)

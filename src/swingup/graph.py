@@ -26,8 +26,8 @@ from tensorboardX.proto.node_def_pb2 import NodeDef
 from tensorboardX.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboardX.proto.versions_pb2 import VersionDef
 
-from swingup import agent as algorithm
-from swingup.agent import Agent
+from swingup.core import agent as algorithm
+from swingup.core.agent import Agent
 
 Scope = tuple[str, ...]
 

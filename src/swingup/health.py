@@ -13,9 +13,9 @@ import jax
 import numpy as np
 import optax
 
-from swingup.agent import Agent, Learner, see
-from swingup.heads import Categorical
-from swingup.learn import Plan
+from swingup.core.agent import Agent, Learner, see
+from swingup.core.engine import Plan
+from swingup.core.heads import Categorical
 from swingup.types import Transition
 
 # Recent transitions that the figures are taken from; fewer for the one that costs two passes per action.

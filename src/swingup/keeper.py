@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from swingup import checkpoint, runtime, store
-from swingup.agent import Learner
 from swingup.checkpoint import Checkpoint, Checkpoints, Unloadable
 from swingup.config.settings import Config
+from swingup.core.agent import Learner
+from swingup.core.pytrees import fill, named
 from swingup.envs.api import HostEnv
 from swingup.errors import InputError
 from swingup.evaluate import Evaluation, collapsed, evaluate_policy, replayable
 from swingup.log import Logs
-from swingup.loop import Loop, Snapshot, fill, named
+from swingup.loop import Loop, Snapshot
 from swingup.stop import Stop
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from swingup.agent import Agent, Metrics
+from swingup.core.agent import Agent, Metrics
 from swingup.evaluate import Evaluation
 from swingup.health import Figures, Health
 from swingup.loop import Loop, Tick

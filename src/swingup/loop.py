@@ -16,15 +16,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from swingup import agent as algorithm
-from swingup import learn
-from swingup.agent import Behaviour, Learner, Metrics
 from swingup.collect import HostCollector
+from swingup.core import agent as algorithm
+from swingup.core import engine
+from swingup.core.agent import Behaviour, Learner, Metrics
+from swingup.core.engine import Actors, Plan, State
+from swingup.core.policy import Policy
+from swingup.core.pytrees import fill, named, own
+from swingup.core.replay_buffer import Replay
 from swingup.envs.api import HostEnv
 from swingup.errors import Diverged, EnvFault, InputError
-from swingup.learn import Actors, Plan, State
-from swingup.policy import Policy
-from swingup.replay import Replay
 from swingup.types import Episode, Spec
 
 
@@ -158,14 +159,14 @@ class HostLoop(Loop):
         self.fault: EnvFault | None = None
         # The first actions of a run are chosen and its warm-up goes on while the large program is compiled.
         obs, rows = self.collector.obs, np.zeros((plan.block, plan.n, plan.agent.layout.width), np.float32)
-        begin = jax.jit(partial(learn.begin, plan)).trace(np.uint32(seed), obs)
+        begin = jax.jit(partial(engine.begin, plan)).trace(np.uint32(seed), obs)
         state, behaviour, actors, _ = begin.out_info
         compiler = ThreadPoolExecutor(1, "compile")
-        self.improve = Program(compiler, partial(learn.improve, plan), state, rows)
-        self.act = Program(compiler, swapped(learn.act, plan), actors, behaviour, obs, np.ones(plan.n, np.float32))
+        self.improve = Program(compiler, partial(engine.improve, plan), state, rows)
+        self.act = Program(compiler, swapped(engine.act, plan), actors, behaviour, obs, np.ones(plan.n, np.float32))
         compiler.shutdown(wait=False)
-        self.explore = jax.jit(partial(learn.explore, plan), donate_argnums=0)
-        self.wander = jax.jit(swapped(learn.wander, plan), donate_argnums=0)
+        self.explore = jax.jit(partial(engine.explore, plan), donate_argnums=0)
+        self.wander = jax.jit(swapped(engine.wander, plan), donate_argnums=0)
         try:
             begun = begin.lower().compile()(np.uint32(seed), obs)
             self.state, self.behaviour, self.actors, self.action = jax.block_until_ready(begun)
@@ -278,27 +279,6 @@ def swapped(choose: Callable[..., Any], plan: Plan) -> Callable[..., Any]:
     return lambda actors, behaviour, obs, first: choose(plan, behaviour, actors, obs, first)
 
 
-def own(tree: Any) -> Any:
-    """A copy on the device."""
-    return jax.tree.map(jnp.array, tree)
-
-
 def bare(state: State) -> Any:
     """A state without its replay, which is saved in its own way."""
     return state._replace(replay=None)  # type: ignore[arg-type]
-
-
-def named(tree: Any) -> dict[str, np.ndarray]:
-    """The leaves of a state as NumPy arrays by their path."""
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-
-
-def fill(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
-    """A state like `tree` with the values of `named`; InputError where names, shapes or types differ."""
-    leaves, form = jax.tree_util.tree_flatten_with_path(tree)
-    want = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
-    odd = sorted(want.keys() ^ arrays.keys())
-    odd += [k for k in want.keys() & arrays.keys() if (want[k].shape, want[k].dtype) != (arrays[k].shape, arrays[k].dtype)]
-    if odd:
-        raise InputError(f"checkpoint: {odd[0]} does not fit this run's settings; resume with the settings that it was made with")
-    return jax.tree.unflatten(form, [jnp.array(arrays[k]) for k in want])

@@ -11,9 +11,9 @@ import numpy as np
 from swingup import store, trust
 from swingup.config.presets import base
 from swingup.config.settings import apply, check, plan
+from swingup.core.policy import Policy
 from swingup.envs.gym import GymEnv, factory, name_of
 from swingup.errors import InputError
-from swingup.policy import Policy
 
 # Their keyword -> our settings.
 SPELLINGS = {

@@ -10,12 +10,12 @@ import numpy as np
 
 from swingup import store, trust
 from swingup.config.settings import Config
+from swingup.core.policy import Policy
 from swingup.envs.api import HostEnv
 from swingup.envs.gym import GymEnv, factory
 from swingup.envs.native import find, in_jax
 from swingup.errors import InputError
 from swingup.evaluate import Evaluation, evaluate_policy
-from swingup.policy import Policy
 from swingup.video import Clip, film, inline, watch
 
 # How many episodes an evaluation plays side by side.

@@ -62,21 +62,21 @@ def measure(plan: Any, device: Any, seconds: float) -> tuple[float, float]:
     """Median microseconds on a JAX device of one `learn.improve` called by itself, and of one update in a block of them."""
     import jax
 
-    from swingup import agent as algorithm
-    from swingup import learn, replay
+    from swingup.core import agent as algorithm
+    from swingup.core import engine, replay_buffer
 
     agent, layout = plan.agent, plan.agent.layout
     rows = np.random.default_rng(0).uniform(-1, 1, (-(-plan.capacity // plan.n), plan.n, layout.width)).astype(np.float32)
     layout.unpack(rows).discount[:], layout.unpack(rows).last[:] = 1, 0
 
     def start(key: Any) -> Any:
-        state = learn.init(plan, key)
-        return state._replace(replay=replay.add(state.replay, rows))
+        state = engine.init(plan, key)
+        return state._replace(replay=replay_buffer.add(state.replay, rows))
 
     with jax.default_device(device):
         state = jax.jit(start)(jax.random.key(0))
         batches = jax.device_put(np.resize(rows, (BLOCK, agent.delay, agent.batch, agent.n_step, layout.width)))
-        improve = jax.jit(partial(learn.improve, plan), donate_argnums=0)
+        improve = jax.jit(partial(engine.improve, plan), donate_argnums=0)
 
         def iteration() -> None:
             nonlocal state
@@ -84,7 +84,9 @@ def measure(plan: Any, device: Any, seconds: float) -> tuple[float, float]:
             np.asarray(metrics)  # the host loop waits for them
 
         def update(learner: Any, batch: Any) -> Any:
-            learner, metrics, _ = algorithm.update(agent, learner, replay.fold(layout, batch, agent.gamma), jax.random.key(0))
+            learner, metrics, _ = algorithm.update(
+                agent, learner, replay_buffer.fold(layout, batch, agent.gamma), jax.random.key(0)
+            )
             return learner, metrics
 
         many = jax.jit(partial(jax.lax.scan, update), donate_argnums=0)

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from swingup.config.settings import Config, apply, check
+from swingup.core.networks import Actor
+from swingup.core.policy import Policy
+from swingup.core.running_statistics import Moments
 from swingup.errors import InputError
-from swingup.moments import Moments
-from swingup.nets import Actor
-from swingup.policy import Policy
 from swingup.types import Spec
 
 TEXT_BYTES = 1 << 20  # more than any settings or result

@@ -264,7 +264,7 @@ def fused(config: Config, options: Options) -> Envs:
         raise InputError(f"--workers {config.workers}: {config.env} is compiled together with the training; leave --workers out")
     runtime.prepare(config.threads, options.require_exact)
     if config.devices > 1:
-        from swingup.split import split
+        from swingup.core.sharding import split
 
         split(config.devices)  # now, before there is a folder
     testing = lockstep(config.env, copies_of(config), config.env, config.episode_steps)

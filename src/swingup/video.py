@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 
+from swingup.core.policy import Policy
 from swingup.envs.gym import GymEnv, name_of
 from swingup.errors import InputError
 from swingup.evaluate import Evaluation, evaluate_policy
-from swingup.policy import Policy
 from swingup.seeding import EVALUATE, episode_seed
 
 # Frames per second where the environment does not say.

@@ -20,7 +20,7 @@ from swingup.errors import InputError, nearest
 from swingup.types import Precision, Spec
 
 if TYPE_CHECKING:
-    from swingup.learn import Plan
+    from swingup.core.engine import Plan
 
 
 Noise = Literal["gaussian", "ou", "pink", "decay"]
@@ -332,12 +332,12 @@ def fit(config: Config, spec: Spec) -> None:
 
 def plan(config: Config, spec: Spec) -> Plan:
     """The engine's static description of this run: networks of the environment's sizes, and everything else as given."""
-    from swingup.agent import Agent, Smoothing
-    from swingup.heads import Categorical, Scalar
-    from swingup.learn import Plan
-    from swingup.nets import PAPER, TFLEARN, Actor, Critic
-    from swingup.priority import Priority
-    from swingup.split import split
+    from swingup.core.agent import Agent, Smoothing
+    from swingup.core.engine import Plan
+    from swingup.core.heads import Categorical, Scalar
+    from swingup.core.networks import PAPER, TFLEARN, Actor, Critic
+    from swingup.core.prioritized import Priority
+    from swingup.core.sharding import split
 
     fit(config, spec)
     sizes: dict[str, Any] = {
@@ -386,10 +386,10 @@ def noise(config: Config, spec: Spec) -> Any:
     """The exploration that the settings name."""
     sigma: Any = config.sigma[0] if len(config.sigma) == 1 else config.sigma
     if config.sigma_end is not None:
-        from swingup.schedule import Linear
+        from swingup.core.schedules import Linear
 
         sigma = Linear(sigma, config.sigma_end, max((config.steps - config.warmup) // config.envs, 1))
-    from swingup.noise import EpisodeDecay, Gaussian, OrnsteinUhlenbeck, Pink
+    from swingup.core.noise import EpisodeDecay, Gaussian, OrnsteinUhlenbeck, Pink
 
     if config.noise == "decay":
         return EpisodeDecay(tuple((high - low) / 2 for low, high in zip(spec.low, spec.high, strict=True)))
@@ -398,7 +398,7 @@ def noise(config: Config, spec: Spec) -> Any:
 
 def rate(config: Config, start: float, end: float | None, every: int) -> Any:
     """A step size, or its line from start to end over the run's updates, one in `every`."""
-    from swingup.schedule import Linear
+    from swingup.core.schedules import Linear
 
     updates = max(int((config.steps - config.warmup) * config.updates / every), 1)
     return start if end is None else Linear(start, end, updates)

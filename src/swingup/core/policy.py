@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from swingup.core.networks import Params
+from swingup.core.running_statistics import Moments, normalize
 from swingup.errors import InputError
-from swingup.moments import Moments, normalize
-from swingup.nets import Params
 from swingup.types import Spec, flatten
 
 

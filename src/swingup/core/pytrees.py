@@ -1,7 +1,12 @@
 """Pytree helpers: the moving average of weights, named key streams, and a cheap finiteness check."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from swingup.errors import InputError
 
 # One number per consumer of randomness. A key is a pure function of (seed, stream, iteration), so a resumed run has
 # nothing to restore and two consumers never share a draw. Never renumber: that changes every result.
@@ -35,3 +40,24 @@ def finite(tree):
 def keep_if(condition, tree):
     """`tree` where `condition` holds, zeros elsewhere."""
     return jax.tree.map(lambda x: jnp.where(condition, x, 0), tree)
+
+
+def own(tree: Any) -> Any:
+    """A copy on the device."""
+    return jax.tree.map(jnp.array, tree)
+
+
+def named(tree: Any) -> dict[str, np.ndarray]:
+    """The leaves of a state as NumPy arrays by their path."""
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def fill(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
+    """A state like `tree` with the values of `named`; InputError where names, shapes or types differ."""
+    leaves, form = jax.tree_util.tree_flatten_with_path(tree)
+    want = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+    odd = sorted(want.keys() ^ arrays.keys())
+    odd += [k for k in want.keys() & arrays.keys() if (want[k].shape, want[k].dtype) != (arrays[k].shape, arrays[k].dtype)]
+    if odd:
+        raise InputError(f"checkpoint: {odd[0]} does not fit this run's settings; resume with the settings that it was made with")
+    return jax.tree.unflatten(form, [jnp.array(arrays[k]) for k in want])

@@ -20,12 +20,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from swingup import agent as algorithm
-from swingup import moments, noise, priority, replay
-from swingup.agent import Agent, Behaviour, Learner, Metrics
-from swingup.priority import Priority, Tree
-from swingup.split import Split
-from swingup.tree import stream
+from swingup.core import agent as algorithm
+from swingup.core import noise, prioritized, replay_buffer, running_statistics
+from swingup.core.agent import Agent, Behaviour, Learner, Metrics
+from swingup.core.prioritized import Priority, Tree
+from swingup.core.pytrees import stream
+from swingup.core.sharding import Split
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class State(NamedTuple):
     """All that learning changes: learner, replay, its priorities (or None), the run's key, iterations done."""
 
     learner: Learner
-    replay: replay.Replay
+    replay: replay_buffer.Replay
     tree: Tree | None
     key: jax.Array
     iteration: jax.Array
@@ -84,11 +84,11 @@ class Actors(NamedTuple):
 
 def init(plan: Plan, key) -> State:
     """The state before the first step."""
-    ring = replay.init(plan.capacity, plan.n, plan.agent.layout.width, plan.block)
+    ring = replay_buffer.init(plan.capacity, plan.n, plan.agent.layout.width, plan.block)
     return State(
         learner=algorithm.init(plan.agent, stream(key, "init")),
         replay=ring,
-        tree=None if plan.priority is None else priority.init(ring.rows.shape[0] * plan.n),
+        tree=None if plan.priority is None else prioritized.init(ring.rows.shape[0] * plan.n),
         key=key,
         iteration=jnp.int32(0),
     )
@@ -121,15 +121,15 @@ def remember(plan: Plan, state: State, rows) -> State:
     """Store rows[K, N, W]; take note of their observations and give them a priority, where the plan asks for that."""
     head, learner, tree = state.replay.head, state.learner, state.tree
     if learner.moments is not None:
-        learner = learner._replace(moments=moments.add(learner.moments, plan.agent.layout.unpack(rows).obs))
-    ring = replay.add(state.replay, rows)
+        learner = learner._replace(moments=running_statistics.add(learner.moments, plan.agent.layout.unpack(rows).obs))
+    ring = replay_buffer.add(state.replay, rows)
     if tree is not None:
         # A transition can be drawn once its n - 1 successors are there; what is overwritten cannot be drawn at all.
         k, wait = rows.shape[0], plan.agent.n_step - 1
         time = jnp.arange(-wait, k)
         fresh = jnp.where((time + wait < k) & (head + time >= 0), tree.largest, 0)
         place = (head + time)[:, None] % ring.rows.shape[0] * plan.n + jnp.arange(plan.n)
-        tree = priority.assign(tree, place.reshape(-1), jnp.repeat(fresh, plan.n))
+        tree = prioritized.assign(tree, place.reshape(-1), jnp.repeat(fresh, plan.n))
     return state._replace(replay=ring, learner=learner, tree=tree)
 
 
@@ -138,21 +138,21 @@ def learn(plan: Plan, state: State, rows) -> tuple[State, Metrics]:
     agent, state = plan.agent, remember(plan, state, rows)
     ring, shape = state.replay, (agent.delay, agent.batch)
     count = int(plan.updates * plan.rows / agent.delay)
-    take = replay.take if plan.split is None else plan.split.take
+    take = replay_buffer.take if plan.split is None else plan.split.take
     keys = [jax.random.split(stream(state.key, name, state.iteration), count) for name in ("sample", "smooth")]
 
     def step(carry, keys):
         learner, tree = carry
         if tree is None:
-            place, weights = replay.draw(ring, keys[0], shape, agent.n_step), None
+            place, weights = replay_buffer.draw(ring, keys[0], shape, agent.n_step), None
         else:
-            place = priority.draw(tree, keys[0], shape)
-            weights = plan.priority.weigh(tree, place, replay.size(ring))
-        batches = replay.fold(agent.layout, take(ring, place, agent.n_step), agent.gamma, agent.reward_scale)
+            place = prioritized.draw(tree, keys[0], shape)
+            weights = plan.priority.weigh(tree, place, replay_buffer.size(ring))
+        batches = replay_buffer.fold(agent.layout, take(ring, place, agent.n_step), agent.gamma, agent.reward_scale)
         batches = batches._replace(obs=algorithm.see(learner, batches.obs), next_obs=algorithm.see(learner, batches.next_obs))
         learner, metrics, surprise = algorithm.update(agent, learner, batches, keys[1], weights)
         if tree is not None:
-            tree = priority.assign(tree, place.reshape(-1), plan.priority.rank(surprise.reshape(-1)))
+            tree = prioritized.assign(tree, place.reshape(-1), plan.priority.rank(surprise.reshape(-1)))
         return (learner, tree), metrics
 
     (learner, tree), metrics = jax.lax.scan(step, (state.learner, state.tree), keys)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from swingup.schedule import Strength, at
+from swingup.core.schedules import Strength, at
 
 
 class NoiseState(NamedTuple):

@@ -22,12 +22,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from swingup.heads import Categorical, Scalar
-from swingup.moments import Moments, normalize
-from swingup.moments import init as no_moments
-from swingup.nets import Actor, Critic
-from swingup.schedule import Linear
-from swingup.tree import ema, finite, keep_if
+from swingup.core.heads import Categorical, Scalar
+from swingup.core.networks import Actor, Critic
+from swingup.core.pytrees import ema, finite, keep_if
+from swingup.core.running_statistics import Moments, normalize
+from swingup.core.running_statistics import init as no_moments
+from swingup.core.schedules import Linear
 from swingup.types import Layout, Precision, Transition
 
 # JAX's names of matrix products with such factors and float32 sums.

@@ -1,0 +1,1 @@
+"""The algorithm as pure functions: no file, no clock, no environment."""
