@@ -292,15 +292,15 @@ def checkpoints(wanted: Wanted, every: int = 10_000, block: int = 500) -> Iterat
 def unguarded() -> Iterator[None]:
     """Without the checks of what environments answer and of whether gradients are finite."""
     from swingup.core import agent
-    from swingup.envs import gym
+    from swingup.envs import gym_env
 
     with contextlib.ExitStack() as stack:
         put = lambda owner, name, value: stack.enter_context(mock.patch.object(owner, name, value))
         put(agent, "finite", lambda tree: np.True_)
         put(agent, "keep_if", lambda ok, tree: tree)
-        put(gym, "check_array", lambda value, space, where: value)
-        put(gym, "check_finite", lambda obs, where: obs)
-        put(gym, "check_outcome", lambda result, where: (result[0], float(result[1]), bool(result[2]), bool(result[3])))
+        put(gym_env, "check_array", lambda value, space, where: value)
+        put(gym_env, "check_finite", lambda obs, where: obs)
+        put(gym_env, "check_outcome", lambda result, where: (result[0], float(result[1]), bool(result[2]), bool(result[3])))
         yield
 
 

@@ -28,7 +28,7 @@ import numpy as np  # noqa: E402
 
 from swingup.config.presets import base  # noqa: E402
 from swingup.config.settings import apply, check, plan  # noqa: E402
-from swingup.envs.native import find  # noqa: E402
+from swingup.envs.registry import find  # noqa: E402
 from swingup.fused import FusedLoop  # noqa: E402
 from swingup.lanes import Lanes  # noqa: E402
 

@@ -291,7 +291,7 @@ def update_swingup(name: str) -> dict[str, list[float]]:
 def fused_swingup() -> list[float]:
     from swingup import runtime
     from swingup.config.settings import plan
-    from swingup.envs.native import find
+    from swingup.envs.registry import find
     from swingup.fused import FusedLoop
 
     config = settings("w1", env="native/Pendulum-v1", critics=2, delay=2, smoothing=0.2)
@@ -313,8 +313,8 @@ def stand_swingup(env: str, seed: int) -> dict[str, float]:
     from swingup import runtime
     from swingup.config.presets import base
     from swingup.config.settings import apply, plan
-    from swingup.envs.gym import GymEnv, factory
-    from swingup.envs.native import find, in_jax
+    from swingup.envs.gym_env import GymEnv
+    from swingup.envs.registry import factory, find, in_jax
 
     config = apply(base(env, "auto"), {"env": env, "seed": seed}, "peers")
     runtime.prepare(config.threads)

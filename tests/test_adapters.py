@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from swingup.collect import HostCollector
-from swingup.envs import pendulum
-from swingup.envs.native import JaxHost, find
+from swingup.envs.jax_env import JaxHost
+from swingup.envs.registry import find
+from swingup.envs.tasks import pendulum
 from swingup.errors import InputError
 
 # What these libraries warn about on import is not ours to mend.

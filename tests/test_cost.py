@@ -13,7 +13,8 @@ from swingup.config.presets import base
 from swingup.config.settings import apply, plan
 from swingup.core import engine
 from swingup.core.agent import Metrics
-from swingup.envs.gym import GymEnv, factory
+from swingup.envs.gym_env import GymEnv
+from swingup.envs.registry import factory
 from swingup.loop import HostLoop
 from swingup.types import Spec
 

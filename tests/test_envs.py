@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from faultcases.contracts import OBSERVATIONS, OUTCOMES, Mutant
 from swingup.collect import HostCollector
-from swingup.envs.gym import GymEnv, factory
+from swingup.envs.gym_env import GymEnv
+from swingup.envs.registry import factory
 from swingup.errors import EnvFault, InputError
 from swingup.evaluate import evaluate
 from swingup.seeding import episode_seed

@@ -10,7 +10,8 @@ from swingup.cli import run as cli
 from swingup.config.presets import base
 from swingup.config.settings import apply, check, plan
 from swingup.envs.api import Outcome
-from swingup.envs.native import JaxHost, find
+from swingup.envs.jax_env import JaxHost
+from swingup.envs.registry import find
 from swingup.errors import EnvFault
 from swingup.fused import FusedLoop
 from swingup.loop import HostLoop, Snapshot

@@ -194,7 +194,7 @@ import jax, numpy as np
 from swingup import runtime
 runtime.prepare(1)
 from swingup.config import apply, base, check, plan
-from swingup.envs.native import find
+from swingup.envs.registry import find
 from swingup.fused import FusedLoop
 from swingup.loop import Snapshot
 

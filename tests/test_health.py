@@ -153,7 +153,8 @@ def test_a_run_goes_back_to_its_best_weights(tmp_path, monkeypatch):
 
 
 def test_an_evaluation_grows_until_its_interval_is_narrow_enough(counting):
-    from swingup.envs.gym import GymEnv, factory
+    from swingup.envs.gym_env import GymEnv
+    from swingup.envs.registry import factory
 
     env = GymEnv(factory("Pendulum-v1"), 4)
 

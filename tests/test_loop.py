@@ -9,7 +9,8 @@ from swingup.core.agent import Agent
 from swingup.core.engine import Plan
 from swingup.core.networks import Actor, Critic
 from swingup.core.noise import Gaussian, OrnsteinUhlenbeck
-from swingup.envs.gym import GymEnv, factory
+from swingup.envs.gym_env import GymEnv
+from swingup.envs.registry import factory
 from swingup.errors import Diverged, EnvFault
 from swingup.loop import HostLoop
 

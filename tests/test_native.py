@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from swingup.collect import HostCollector
-from swingup.envs import mountaincar, pendulum, point
 from swingup.envs.api import Outcome
-from swingup.envs.gym import spec_of
-from swingup.envs.native import NATIVE, JaxHost, find, in_jax, programs
+from swingup.envs.gym_env import spec_of
+from swingup.envs.jax_env import JaxHost, programs
+from swingup.envs.registry import NATIVE, find, in_jax
+from swingup.envs.tasks import mountain_car, pendulum, point_mass
 from swingup.errors import EnvFault, InputError
 from swingup.types import Spec
 
@@ -76,7 +77,7 @@ def test_a_pendulum_that_goes_round_and_round_stays_gymnasiums():
 
 
 def test_the_mountain_car_is_gymnasiums():
-    env, rng = mountaincar.MountainCar(), np.random.default_rng(0)
+    env, rng = mountain_car.MountainCar(), np.random.default_rng(0)
     position = rng.uniform(-1.2, 0.6, TRANSITIONS).astype(np.float32)
     position[:2000] = rng.uniform(0.38, 0.6, 2000)
     position[2000:3000] = rng.uniform(-1.2, -1.15, 1000)
@@ -85,9 +86,9 @@ def test_the_mountain_car_is_gymnasiums():
     speed[::70], speed[1::70] = 0.07, 0
     action = rng.uniform(-1, 1, (TRANSITIONS, 1)).astype(np.float32)
     action[::50], action[1::50] = 1, -1
-    _, (obs, reward, terminated) = stepped(env, mountaincar.State(position, speed), action)
+    _, (obs, reward, terminated) = stepped(env, mountain_car.State(position, speed), action)
     seen, paid, over = theirs("MountainCarContinuous-v0", np.stack([position, speed], 1), env.spec.to_env(action))
-    clear = (np.abs(seen[:, 0] - mountaincar.GOAL) > 1e-6) & (np.abs(seen[:, 1]) > 1e-7)
+    clear = (np.abs(seen[:, 0] - mountain_car.GOAL) > 1e-6) & (np.abs(seen[:, 1]) > 1e-7)
     assert clear.sum() > 0.95 * TRANSITIONS
     assert 1000 < over.sum() < 5000
     assert (seen[:, 0] == np.float32(-1.2)).sum() > 100
@@ -310,7 +311,7 @@ def test_ids_of_gymnasium_stay_gymnasiums():
 
 def test_refusing_a_name_needs_no_jax():
     code = (
-        "import sys; from swingup.envs.native import find\n"
+        "import sys; from swingup.envs.registry import find\n"
         "try: find('native/Pendulm-v1')\n"
         "except ValueError: assert 'jax' not in sys.modules"
     )
@@ -320,9 +321,10 @@ def test_refusing_a_name_needs_no_jax():
 
 FRAMES = {
     "native/Pendulum-v1": [pendulum.State(0.3, 0.0, t) for t in (0.0, 1.5, -1.5)] + [pendulum.State(2.0, 0.0, 0.0)],
-    "native/MountainCarContinuous-v0": [mountaincar.State(x, 0.0) for x in (-1.2, -0.5, 0.45)],
+    "native/MountainCarContinuous-v0": [mountain_car.State(x, 0.0) for x in (-1.2, -0.5, 0.45)],
     "native/PointMass-v0": [
-        point.State(np.array(p), np.zeros(2), np.array(a)) for p, a in (((0, 0), (0, 0)), ((0, 0), (1, 0)), ((1.5, -1.5), (0, 0)))
+        point_mass.State(np.array(p), np.zeros(2), np.array(a))
+        for p, a in (((0, 0), (0, 0)), ((0, 0), (1, 0)), ((1.5, -1.5), (0, 0)))
     ],
 }
 

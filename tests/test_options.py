@@ -22,7 +22,8 @@ from swingup.core.noise import Gaussian, OrnsteinUhlenbeck, Pink
 from swingup.core.prioritized import Priority
 from swingup.core.pytrees import STREAMS, stream
 from swingup.core.schedules import Linear
-from swingup.envs.gym import GymEnv, factory
+from swingup.envs.gym_env import GymEnv
+from swingup.envs.registry import factory
 from swingup.errors import InputError
 from swingup.loop import HostLoop
 from swingup.types import Layout, Transition

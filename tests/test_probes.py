@@ -9,7 +9,7 @@ from swingup.core.agent import Agent
 from swingup.core.engine import Plan
 from swingup.core.networks import Actor, Critic
 from swingup.core.noise import Gaussian
-from swingup.envs.gym import GymEnv
+from swingup.envs.gym_env import GymEnv
 from swingup.loop import HostLoop
 
 GAMMA = 0.5

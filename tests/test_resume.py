@@ -13,7 +13,8 @@ from swingup import checkpoint, runtime, training
 from swingup.cli import run as cli
 from swingup.config.presets import base
 from swingup.config.settings import apply, check, plan
-from swingup.envs.gym import GymEnv, factory
+from swingup.envs.gym_env import GymEnv
+from swingup.envs.registry import factory
 from swingup.errors import InputError
 from swingup.evaluate import replayable
 from swingup.loop import HostLoop, Snapshot

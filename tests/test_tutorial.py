@@ -17,7 +17,8 @@ from swingup.core import replay_buffer
 from swingup.core.agent import Agent
 from swingup.core.networks import TFLEARN, Actor, Critic
 from swingup.core.noise import EpisodeDecay
-from swingup.envs.gym import GymEnv, factory
+from swingup.envs.gym_env import GymEnv
+from swingup.envs.registry import factory
 from swingup.loop import HostLoop
 from swingup.types import Layout, Spec, Transition
 

@@ -18,11 +18,14 @@ import pytest
 
 from swingup import video
 from swingup.core.policy import Policy
-from swingup.envs.gym import GymEnv, factory
+from swingup.envs import rendering
+from swingup.envs.gym_env import GymEnv
+from swingup.envs.registry import factory
+from swingup.envs.rendering import headless, need_display, renderer_fault
 from swingup.errors import EnvFault, InputError
 from swingup.evaluate import evaluate_policy
 from swingup.seeding import EVALUATE, episode_seed
-from swingup.video import Movie, Recorder, cubic, film, headless, inline, need_display, renderer_fault, watch
+from swingup.video import Movie, Recorder, cubic, film, inline, watch
 
 av = pytest.importorskip("av")
 
@@ -484,7 +487,7 @@ def test_a_renderer_fault_says_what_to_install(monkeypatch, tmp_path, backend, e
 
     if "egl" in fix:  # the same where it shows as early as at making: MuJoCo's import looks for the library
         with pytest.raises(InputError, match=re.escape(message)):
-            video.rendering(make, "rgb_array", "HalfCheetah-v5")
+            rendering.rendering(make, "rgb_array", "HalfCheetah-v5")
 
 
 FILM = """
@@ -492,7 +495,8 @@ import sys, numpy as np
 if "{env}".startswith("Half"):
     import mujoco  # as after training: setting MUJOCO_GL must help even then
 from pathlib import Path
-from swingup.envs.gym import GymEnv, factory
+from swingup.envs.gym_env import GymEnv
+from swingup.envs.registry import factory
 from swingup.policy import Policy
 from swingup.video import film
 
@@ -560,7 +564,7 @@ def test_the_camera_follows_a_cheetah_that_runs_unless_the_user_chose_one(tmp_pa
 
     drawable("HalfCheetah")
     make = factory("HalfCheetah-v5", render_mode="rgb_array", **chosen)
-    for env in (Recorder(make(), tmp_path, cubic, pytest.fail), video.rendering(make, "rgb_array", "HalfCheetah-v5")):
+    for env in (Recorder(make(), tmp_path, cubic, pytest.fail), rendering.rendering(make, "rgb_array", "HalfCheetah-v5")):
         env.reset(seed=0)
         assert tan_pixels(0) > 1000
         assert (tan_pixels(20) > 1000) == (not chosen)

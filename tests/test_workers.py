@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from swingup.collect import HostCollector
-from swingup.envs import workers
-from swingup.envs.gym import GymEnv, factory
-from swingup.envs.workers import WorkerEnv
+from swingup.envs import subprocess_env
+from swingup.envs.gym_env import GymEnv
+from swingup.envs.registry import factory
+from swingup.envs.subprocess_env import WorkerEnv
 from swingup.errors import EnvFault, InputError
 
 # The environments of this file travel whole, so that workers need not import pytest.
@@ -358,7 +359,7 @@ def hasty(hear, monkeypatch):
 
     def heard(*args, **options):
         with monkeypatch.context() as patch:
-            patch.setattr(workers, "STARTING", 0.0)
+            patch.setattr(subprocess_env, "STARTING", 0.0)
             return hear(*args, **options)
 
     return heard
@@ -438,7 +439,7 @@ def test_no_worker_outlives_a_killed_parent(tmp_path):
     """One worker waits, one sleeps in a step, one holds the interpreter in C code: SIGKILL of the parent ends all."""
     script = """
         import ctypes, sys, time, gymnasium, numpy as np
-        from swingup.envs.workers import WorkerEnv
+        from swingup.envs.subprocess_env import WorkerEnv
 
         class Env(gymnasium.Env):
             observation_space = action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)

@@ -96,7 +96,7 @@ def bench(config: Config) -> Report:
     """
     from swingup import runtime
     from swingup.config.settings import check, fit
-    from swingup.envs.native import in_jax
+    from swingup.envs.registry import in_jax
     from swingup.training import Options, enough_memory, make_envs, make_loop
 
     if in_jax(config.env):

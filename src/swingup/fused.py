@@ -16,7 +16,7 @@ from swingup.core import engine
 from swingup.core.agent import Behaviour, Learner, Metrics
 from swingup.core.engine import Plan
 from swingup.core.pytrees import fill, named, own
-from swingup.envs.native import programs, sealed
+from swingup.envs.jax_env import programs, sealed
 from swingup.errors import EnvFault
 from swingup.loop import Loop, Program, Snapshot, Tick, bare
 from swingup.seeding import TRAIN, episode_seed

@@ -27,7 +27,7 @@ class Trial(NamedTuple):
 
 def trials() -> list[Trial]:
     """What is tried besides computing."""
-    from swingup.video import MESA, display
+    from swingup.envs.rendering import MESA, display
 
     mesa = MESA if sys.platform == "linux" else "update the graphics driver"
     if display() or os.environ.get("MUJOCO_GL", "egl") != "egl":
@@ -53,7 +53,7 @@ def attempt(trial: Trial) -> Check:
 
 def window() -> Check:
     """Whether a window can be opened to watch an episode."""
-    from swingup.video import display
+    from swingup.envs.rendering import display
 
     if not display():
         return Check("window", "missing", "no display here: episodes cannot be watched live, videos can be made")
@@ -65,7 +65,7 @@ def window() -> Check:
 
 def draw(env: str) -> str:
     """In a child: one frame of an environment; raises where there is none or nothing on it."""
-    from swingup.video import headless
+    from swingup.envs.rendering import headless
 
     headless()
     import gymnasium

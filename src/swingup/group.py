@@ -19,7 +19,7 @@ import numpy as np
 from swingup import runtime, store, trust
 from swingup.board import Board, Events, board
 from swingup.config.settings import Config, check, fit
-from swingup.envs.native import in_jax
+from swingup.envs.registry import in_jax
 from swingup.errors import InputError
 from swingup.member import Member, Watch
 from swingup.pool import Pool

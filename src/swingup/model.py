@@ -12,7 +12,8 @@ from swingup import store, trust
 from swingup.config.presets import base
 from swingup.config.settings import apply, check, plan
 from swingup.core.policy import Policy
-from swingup.envs.gym import GymEnv, factory, name_of
+from swingup.envs.gym_env import GymEnv, name_of
+from swingup.envs.registry import factory
 from swingup.errors import InputError
 
 # Their keyword -> our settings.

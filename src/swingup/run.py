@@ -11,24 +11,10 @@ import numpy as np
 from swingup import store, trust
 from swingup.config.settings import Config
 from swingup.core.policy import Policy
-from swingup.envs.api import HostEnv
-from swingup.envs.gym import GymEnv, factory
-from swingup.envs.native import find, in_jax
+from swingup.envs.registry import LOCKSTEP, factory, lockstep
 from swingup.errors import InputError
 from swingup.evaluate import Evaluation, evaluate_policy
 from swingup.video import Clip, film, inline, watch
-
-# How many episodes an evaluation plays side by side.
-LOCKSTEP = 10
-
-
-def lockstep(env: Any, n: int, name: str | None = None, limit: int | None = None) -> HostEnv:
-    """n environments for evaluation, side by side; those written in JAX as one program."""
-    if isinstance(env, str) and in_jax(env):
-        from swingup.envs.native import JaxHost
-
-        return JaxHost(find(env), n, name, limit)
-    return GymEnv(factory(env), n, name, limit)
 
 
 class Table(dict[str, np.ndarray]):

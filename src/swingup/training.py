@@ -20,14 +20,15 @@ from swingup import runtime, store, trust
 from swingup.config.presets import base
 from swingup.config.settings import Config, apply, check, fit, plan
 from swingup.envs.api import HostEnv
-from swingup.envs.gym import GymEnv, factory
-from swingup.envs.native import find, in_jax
+from swingup.envs.gym_env import GymEnv
+from swingup.envs.registry import LOCKSTEP, factory, find, in_jax, lockstep
+from swingup.envs.rendering import need_display, rendering
 from swingup.errors import Diverged, EnvFault, InputError
 from swingup.evaluate import Evaluation
 from swingup.plot import Curve, in_notebook
-from swingup.run import LOCKSTEP, Run, figures, lockstep
+from swingup.run import Run, figures
 from swingup.stop import Interrupted, Stop, interruptible
-from swingup.video import Recorder, cubic, need_display, rendering
+from swingup.video import Recorder, cubic
 
 if TYPE_CHECKING:
     from swingup.group import Group
@@ -244,7 +245,7 @@ def in_workers(config: Config, env: Any, options: Options) -> Envs:
         raise InputError(
             "--workers: environments in other processes are not drawn; leave --workers out, or film afterwards: swingup video RUN"
         )
-    from swingup.envs.workers import WorkerEnv
+    from swingup.envs.subprocess_env import WorkerEnv
 
     say = (lambda line: None) if options.quiet else (lambda line: print(f"swingup: {line}", file=sys.stderr))
     workers = min(config.workers or 1, config.envs)

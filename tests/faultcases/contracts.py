@@ -88,7 +88,7 @@ def loop() -> Any:
     """A training loop on a sound environment of the mutants' sizes."""
     from swingup.config.presets import base
     from swingup.config.settings import apply, check, plan
-    from swingup.envs.gym import GymEnv
+    from swingup.envs.gym_env import GymEnv
     from swingup.loop import HostLoop
 
     settings = {"env": "mutant", "hidden": (16, 16), "batch": 16, "warmup": 20, "capacity": 100}
@@ -99,7 +99,7 @@ def loop() -> Any:
 def refused(loop: Any, name: str, when: int) -> str:
     """Let the loop go on with a mutant that breaks its contract after `when` sound steps; what is wrong with the answer, or nothing."""
     from swingup.collect import HostCollector
-    from swingup.envs.gym import GymEnv
+    from swingup.envs.gym_env import GymEnv
 
     mutate, message = MUTANTS[name]
     loop.collector = HostCollector(GymEnv(lambda: Mutant(when + 1, mutate), 1, "mutant"), 0)

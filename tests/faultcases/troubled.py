@@ -38,7 +38,7 @@ gymnasium.register("Troubled-v0", entry_point=Troubled, max_episode_steps=200)
 CODE = """
 import sys
 from functools import partial
-from swingup.envs import workers
+from swingup.envs import subprocess_env as workers
 from swingup.cli import run
 workers.WorkerEnv = partial(workers.WorkerEnv, deadline=8.0)
 sys.exit(run(sys.argv[1:]))

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from swingup.envs.api import Outcome
-from swingup.envs.draw import BLUE, GOLD, GREEN, GREY, INK, SHADE, Canvas
+from swingup.envs.tasks.canvas import BLUE, GOLD, GREEN, GREY, INK, SHADE, Canvas
 from swingup.types import Spec
 
 STEP = 0.05  # s

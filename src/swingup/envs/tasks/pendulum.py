@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from swingup.envs.api import Outcome
-from swingup.envs.draw import BLUE, GREY, INK, RED, SHADE, Canvas, on_circle
+from swingup.envs.tasks.canvas import BLUE, GREY, INK, RED, SHADE, Canvas, on_circle
 from swingup.types import Spec
 
 GRAVITY = 10.0  # m/s²

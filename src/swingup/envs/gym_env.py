@@ -14,7 +14,6 @@ import gymnasium
 import numpy as np
 
 from swingup.envs.api import Step, check_array, check_finite, check_outcome, fault
-from swingup.envs.native import in_jax
 from swingup.errors import EnvFault, InputError
 from swingup.types import Spec, flatten
 
@@ -102,37 +101,7 @@ class GymEnv:
             env.close()
 
 
-def factory(env: Any, **options: Any) -> Callable[[], gymnasium.Env]:
-    """A function that makes a fresh environment from an id, `module:Id`, a Gymnasium object with a spec, or a factory.
-
-    Options (render_mode) go to `gymnasium.make`; a factory of your own is called without any.
-    """
-    if isinstance(env, str) and in_jax(env):
-        return wrapped(env, options)
-    if isinstance(env, str):
-        spec = find(env)
-        return lambda: create(spec, env, options)
-    if isinstance(env, gymnasium.Env):
-        if env.spec is None:
-            raise InputError(
-                f"environment {type(env).__name__}: training needs a second copy for evaluation and this object cannot be "
-                f"copied; pass a function that makes it, for example `lambda: {type(env).__name__}(...)`"
-            )
-        spec = env.spec
-        return lambda: create(spec, spec.id, options)
-    if callable(env):
-        return env
-    raise InputError(f"environment {env!r}: expected an id, a Gymnasium environment or a function that makes one")
-
-
-def wrapped(env: str, options: dict[str, Any]) -> Callable[[], gymnasium.Env]:
-    """A function that makes an environment written in JAX, in Gymnasium's clothes."""
-    from swingup.envs.wrapped import Wrapped
-
-    return lambda: Wrapped(env, **options)
-
-
-def find(env: str) -> Any:
+def gym_spec(env: str) -> Any:
     """The registry entry of an id (its module imported, for `module:Id`), or one line with the nearest ids."""
     if not env.strip():
         raise InputError("environment: the id is empty; try Pendulum-v1")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -11,34 +10,6 @@ from typing import Any
 import numpy as np
 
 from swingup.envs.api import JaxEnv, Step, check_finite, fault
-from swingup.errors import unknown
-
-# Where each lives: importing them needs JAX, and asking for a name that does not exist should not.
-NATIVE = {
-    "native/Pendulum-v1": ("swingup.envs.pendulum", "Pendulum"),
-    "native/MountainCarContinuous-v0": ("swingup.envs.mountaincar", "MountainCar"),
-    "native/PointMass-v0": ("swingup.envs.point", "PointMass"),
-}
-
-# What an id may begin with; all but the first are other libraries' environments, brought in by `envs.adapters`.
-PREFIXES = ("native", "gymnax", "brax", "playground", "gymnasium-functional")
-
-
-def in_jax(name: str) -> bool:
-    """Whether an id is `find`'s, not Gymnasium's."""
-    return name.partition("/")[0] in PREFIXES and "/" in name
-
-
-def find(name: str) -> JaxEnv:
-    """The environment of `native/Pendulum-v1`, `gymnax/...`, `brax/...`: one in JAX; InputError, one line, where there is none."""
-    if in_jax(name) and not name.startswith("native/"):
-        from swingup.envs import adapters
-
-        return adapters.find(name)
-    if name not in NATIVE:
-        raise unknown(name, NATIVE)
-    module, kind = NATIVE[name]
-    return getattr(importlib.import_module(module), kind)()
 
 
 def programs(env: JaxEnv) -> tuple[Callable, Callable]:

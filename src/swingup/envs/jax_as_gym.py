@@ -7,7 +7,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from swingup.envs.native import compiled, find
+from swingup.envs.jax_env import compiled
+from swingup.envs.registry import find
 
 
 class Wrapped(gymnasium.Env):

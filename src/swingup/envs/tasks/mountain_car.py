@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from swingup.envs.api import Outcome
-from swingup.envs.draw import BLUE, GREEN, GREY, INK, RED, Canvas
+from swingup.envs.tasks.canvas import BLUE, GREEN, GREY, INK, RED, Canvas
 from swingup.types import Spec
 
 LEFT, RIGHT, GOAL = -1.2, 0.6, 0.45  # positions; a wall stands at the left one

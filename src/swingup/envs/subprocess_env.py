@@ -29,7 +29,7 @@ import gymnasium
 import numpy as np
 
 from swingup.envs.api import Step
-from swingup.envs.gym import GymEnv, told
+from swingup.envs.gym_env import GymEnv, told
 from swingup.errors import EnvFault, InputError
 from swingup.types import Spec
 
