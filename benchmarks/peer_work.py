@@ -292,7 +292,7 @@ def fused_swingup() -> list[float]:
     from swingup import runtime
     from swingup.config.settings import plan
     from swingup.envs.registry import find
-    from swingup.fused import FusedLoop
+    from swingup.loops.fused import FusedLoop
 
     config = settings("w1", env="native/Pendulum-v1", critics=2, delay=2, smoothing=0.2)
     runtime.prepare(config.threads)
@@ -319,12 +319,12 @@ def stand_swingup(env: str, seed: int) -> dict[str, float]:
     config = apply(base(env, "auto"), {"env": env, "seed": seed}, "peers")
     runtime.prepare(config.threads)
     if in_jax(env):
-        from swingup.fused import FusedLoop
+        from swingup.loops.fused import FusedLoop
 
         jax_env = find(env)
         loop: Any = FusedLoop(plan(config, jax_env.spec), jax_env, seed, every=(1000,))
     else:
-        from swingup.loop import HostLoop
+        from swingup.loops.host import HostLoop
 
         host = GymEnv(factory(env), config.envs)
         loop = HostLoop(plan(config, host.spec), host, seed, every=(1000,))

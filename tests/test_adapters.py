@@ -6,11 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from swingup.collect import HostCollector
 from swingup.envs.jax_env import JaxHost
 from swingup.envs.registry import find
 from swingup.envs.tasks import pendulum
 from swingup.errors import InputError
+from swingup.loops.collector import HostCollector
 
 # What these libraries warn about on import is not ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -15,7 +15,7 @@ from swingup.core import engine
 from swingup.core.agent import Metrics
 from swingup.envs.gym_env import GymEnv
 from swingup.envs.registry import factory
-from swingup.loop import HostLoop
+from swingup.loops.host import HostLoop
 from swingup.types import Spec
 
 SMALL = {"env": "Pendulum-v1", "hidden": (32, 24), "batch": 16, "capacity": 1000, "warmup": 20}

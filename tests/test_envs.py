@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faultcases.contracts import OBSERVATIONS, OUTCOMES, Mutant
-from swingup.collect import HostCollector
 from swingup.envs.gym_env import GymEnv
 from swingup.envs.registry import factory
 from swingup.errors import EnvFault, InputError
-from swingup.evaluate import evaluate
+from swingup.loops.collector import HostCollector
+from swingup.loops.evaluation import evaluate
 from swingup.seeding import episode_seed
 from swingup.types import Spec, flatten
 

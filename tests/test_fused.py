@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import swingup
-from swingup import checkpoint, fused
+from swingup import checkpoint
 from swingup.cli import run as cli
 from swingup.config.presets import base
 from swingup.config.settings import apply, check, plan
@@ -13,8 +13,10 @@ from swingup.envs.api import Outcome
 from swingup.envs.jax_env import JaxHost
 from swingup.envs.registry import find
 from swingup.errors import EnvFault
-from swingup.fused import FusedLoop
-from swingup.loop import HostLoop, Snapshot
+from swingup.loops import fused
+from swingup.loops.base import Snapshot
+from swingup.loops.fused import FusedLoop
+from swingup.loops.host import HostLoop
 from swingup.verify import verify
 
 ENV = find("native/Pendulum-v1")

@@ -12,7 +12,7 @@ from swingup.core.noise import Gaussian, OrnsteinUhlenbeck
 from swingup.envs.gym_env import GymEnv
 from swingup.envs.registry import factory
 from swingup.errors import Diverged, EnvFault
-from swingup.loop import HostLoop
+from swingup.loops.host import HostLoop
 
 
 def small(obs=3, action=1, n=1, noise=None, **options):

@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from swingup.collect import HostCollector
 from swingup.envs.api import Outcome
 from swingup.envs.gym_env import spec_of
 from swingup.envs.jax_env import JaxHost, programs
 from swingup.envs.registry import NATIVE, find, in_jax
 from swingup.envs.tasks import mountain_car, pendulum, point_mass
 from swingup.errors import EnvFault, InputError
+from swingup.loops.collector import HostCollector
 from swingup.types import Spec
 
 GYMNASIUM = ["Pendulum-v1", "MountainCarContinuous-v0"]

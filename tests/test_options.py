@@ -25,7 +25,7 @@ from swingup.core.schedules import Linear
 from swingup.envs.gym_env import GymEnv
 from swingup.envs.registry import factory
 from swingup.errors import InputError
-from swingup.loop import HostLoop
+from swingup.loops.host import HostLoop
 from swingup.types import Layout, Transition
 
 # n-step returns

@@ -10,7 +10,7 @@ from swingup.core.engine import Plan
 from swingup.core.networks import Actor, Critic
 from swingup.core.noise import Gaussian
 from swingup.envs.gym_env import GymEnv
-from swingup.loop import HostLoop
+from swingup.loops.host import HostLoop
 
 GAMMA = 0.5
 

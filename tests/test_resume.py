@@ -16,8 +16,9 @@ from swingup.config.settings import apply, check, plan
 from swingup.envs.gym_env import GymEnv
 from swingup.envs.registry import factory
 from swingup.errors import InputError
-from swingup.evaluate import replayable
-from swingup.loop import HostLoop, Snapshot
+from swingup.loops.base import Snapshot
+from swingup.loops.evaluation import replayable
+from swingup.loops.host import HostLoop
 
 SMALL = {"hidden": (16, 16), "batch": 16, "warmup": 60, "capacity": 500, "env": "Pendulum-v1"}
 FLAGS = [*runs.flags(), "--quiet"]

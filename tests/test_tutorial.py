@@ -19,7 +19,7 @@ from swingup.core.networks import TFLEARN, Actor, Critic
 from swingup.core.noise import EpisodeDecay
 from swingup.envs.gym_env import GymEnv
 from swingup.envs.registry import factory
-from swingup.loop import HostLoop
+from swingup.loops.host import HostLoop
 from swingup.types import Layout, Spec, Transition
 
 PENDULUM = Spec("Pendulum-v1", (3,), (1,), "float32", (-2.0,), (2.0,))

@@ -23,7 +23,7 @@ from swingup.envs.gym_env import GymEnv
 from swingup.envs.registry import factory
 from swingup.envs.rendering import headless, need_display, renderer_fault
 from swingup.errors import EnvFault, InputError
-from swingup.evaluate import evaluate_policy
+from swingup.loops.evaluation import evaluate_policy
 from swingup.seeding import EVALUATE, episode_seed
 from swingup.video import Movie, Recorder, cubic, film, inline, watch
 

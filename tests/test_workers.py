@@ -14,12 +14,12 @@ import gymnasium
 import numpy as np
 import pytest
 
-from swingup.collect import HostCollector
 from swingup.envs import subprocess_env
 from swingup.envs.gym_env import GymEnv
 from swingup.envs.registry import factory
 from swingup.envs.subprocess_env import WorkerEnv
 from swingup.errors import EnvFault, InputError
+from swingup.loops.collector import HostCollector
 
 # The environments of this file travel whole, so that workers need not import pytest.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])

@@ -243,7 +243,7 @@ def workers(todo: list[Member], config: Config) -> int:
 def together(group: Group, todo: list[Member], config: Config, order: Order, stop: Stop, view: Board | Events) -> None:
     """In this process, in one program: those at the same step together, the others after them."""
     from swingup import checkpoint
-    from swingup.lanes import Lanes
+    from swingup.loops.vmapped import Lanes
 
     at: dict[int, list[Member]] = {}
     for member in todo:

@@ -12,9 +12,9 @@ from swingup.core.agent import Learner
 from swingup.core.pytrees import fill, named
 from swingup.envs.api import HostEnv
 from swingup.errors import InputError
-from swingup.evaluate import Evaluation, collapsed, evaluate_policy, replayable
 from swingup.log import Logs
-from swingup.loop import Loop, Snapshot
+from swingup.loops.base import Loop, Snapshot
+from swingup.loops.evaluation import Evaluation, collapsed, evaluate_policy, replayable
 from swingup.stop import Stop
 
 

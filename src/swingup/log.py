@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from swingup.core.agent import Agent, Metrics
-from swingup.evaluate import Evaluation
 from swingup.health import Figures, Health
-from swingup.loop import Loop, Tick
+from swingup.loops.base import Loop, Tick
+from swingup.loops.evaluation import Evaluation
 from swingup.store import append_csv, cut_csv
 from swingup.types import Episode
 

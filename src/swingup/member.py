@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from swingup.checkpoint import Unloadable
 from swingup.errors import Diverged, EnvFault, InputError
-from swingup.evaluate import Evaluation
+from swingup.loops.evaluation import Evaluation
 from swingup.run import Run
 
 # Seconds between two looks at a row.

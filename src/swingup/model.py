@@ -61,7 +61,7 @@ class DDPG:
         from swingup import runtime
 
         runtime.prepare(self.config.threads)
-        from swingup.loop import HostLoop
+        from swingup.loops.host import HostLoop
 
         if self.loop is None and self.loaded is not None:
             raise InputError(

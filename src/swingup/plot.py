@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from swingup.evaluate import Evaluation
+from swingup.loops.evaluation import Evaluation
 
 if TYPE_CHECKING:
-    from swingup.loop import Tick
+    from swingup.loops.base import Tick
 
 # Seconds between two drawings in a notebook: a drawing takes a tenth of that.
 REDRAW = 1.5

@@ -13,7 +13,7 @@ from swingup.config.settings import Config
 from swingup.core.policy import Policy
 from swingup.envs.registry import LOCKSTEP, factory, lockstep
 from swingup.errors import InputError
-from swingup.evaluate import Evaluation, evaluate_policy
+from swingup.loops.evaluation import Evaluation, evaluate_policy
 from swingup.video import Clip, film, inline, watch
 
 

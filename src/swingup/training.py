@@ -24,7 +24,7 @@ from swingup.envs.gym_env import GymEnv
 from swingup.envs.registry import LOCKSTEP, factory, find, in_jax, lockstep
 from swingup.envs.rendering import need_display, rendering
 from swingup.errors import Diverged, EnvFault, InputError
-from swingup.evaluate import Evaluation
+from swingup.loops.evaluation import Evaluation
 from swingup.plot import Curve, in_notebook
 from swingup.run import Run, figures
 from swingup.stop import Interrupted, Stop, interruptible
@@ -33,7 +33,7 @@ from swingup.video import Recorder, cubic
 if TYPE_CHECKING:
     from swingup.group import Group
     from swingup.keeper import Keeper
-    from swingup.loop import Loop
+    from swingup.loops.base import Loop
 
 
 @dataclass(frozen=True)
@@ -320,10 +320,10 @@ def make_loop(config: Config, envs: Envs, **device: Any) -> Loop:
     made_plan = plan(config, envs.testing.spec)
     every = (interval(made_plan.rows), config.eval_every, config.save_every or config.eval_every)
     if not in_jax(config.env):
-        from swingup.loop import HostLoop
+        from swingup.loops.host import HostLoop
 
         return HostLoop(made_plan, envs.training, config.seed, every=every, end=config.steps)
-    from swingup.fused import FusedLoop
+    from swingup.loops.fused import FusedLoop
 
     return FusedLoop(made_plan, envs.training, config.seed, limit=config.episode_steps, every=every, end=config.steps, **device)
 

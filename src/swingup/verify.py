@@ -30,7 +30,7 @@ def verify(folder: Path) -> str:
         )
     start = checkpoint.load(run.folder / "ckpt", steps[-2]) if len(steps) > 1 else None
     runtime.prepare(config.threads)
-    from swingup.loop import Snapshot
+    from swingup.loops.base import Snapshot
     from swingup.training import Options, make_envs, make_loop
 
     with ExitStack() as stack:

@@ -17,7 +17,7 @@ from swingup.core.policy import Policy
 from swingup.envs.gym_env import GymEnv, name_of
 from swingup.envs.rendering import check_mode, draw, follow, fps_of, need_display, one_line, rendering
 from swingup.errors import InputError
-from swingup.evaluate import Evaluation, evaluate_policy
+from swingup.loops.evaluation import Evaluation, evaluate_policy
 from swingup.seeding import EVALUATE, episode_seed
 
 CUBES = frozenset(k**3 for k in range(10))

@@ -89,7 +89,7 @@ def loop() -> Any:
     from swingup.config.presets import base
     from swingup.config.settings import apply, check, plan
     from swingup.envs.gym_env import GymEnv
-    from swingup.loop import HostLoop
+    from swingup.loops.host import HostLoop
 
     settings = {"env": "mutant", "hidden": (16, 16), "batch": 16, "warmup": 20, "capacity": 100}
     env = GymEnv(lambda: Mutant(-1, None), 1, "mutant")
@@ -98,8 +98,8 @@ def loop() -> Any:
 
 def refused(loop: Any, name: str, when: int) -> str:
     """Let the loop go on with a mutant that breaks its contract after `when` sound steps; what is wrong with the answer, or nothing."""
-    from swingup.collect import HostCollector
     from swingup.envs.gym_env import GymEnv
+    from swingup.loops.collector import HostCollector
 
     mutate, message = MUTANTS[name]
     loop.collector = HostCollector(GymEnv(lambda: Mutant(when + 1, mutate), 1, "mutant"), 0)

@@ -18,7 +18,7 @@ from swingup.core.engine import Plan
 from swingup.core.pytrees import fill, named, own
 from swingup.envs.jax_env import programs, sealed
 from swingup.errors import EnvFault
-from swingup.loop import Loop, Program, Snapshot, Tick, bare
+from swingup.loops.base import Loop, Program, Snapshot, Tick, bare
 from swingup.seeding import TRAIN, episode_seed
 from swingup.types import Episode, Transition
 

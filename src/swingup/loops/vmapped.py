@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from swingup.fused import Carry, Seen, Task, beginning, chunk, longest
+from swingup.loops.fused import Carry, Seen, Task, beginning, chunk, longest
 
 
 class Lanes:
