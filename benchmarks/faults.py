@@ -41,7 +41,7 @@ import faultcases.hostile  # noqa: E402
 import faultcases.saves  # noqa: E402
 import faultcases.troubled  # noqa: E402
 from faultcases import runs  # noqa: E402
-from swingup import checkpoint  # noqa: E402
+from swingup.storage import checkpoint_writer  # noqa: E402
 
 RESULTS, PAGE = ROOT / "docs" / "results" / "reliability.csv", ROOT / "docs" / "reliability.md"
 ENVS = ("Pendulum-v1", "Hopper-v5", "Ant-v5", "native/Pendulum-v1")
@@ -99,7 +99,7 @@ def kill(wanted: Wanted) -> Iterator[Row]:
 
 def saves(wanted: Wanted) -> Iterator[Row]:
     """Interrupted saves and damaged files, on checkpoints alone."""
-    checkpoint.CHUNK_BYTES = 5 * faultcases.saves.ROW_BYTES
+    checkpoint_writer.CHUNK_BYTES = 5 * faultcases.saves.ROW_BYTES
     work = {
         "a save interrupted at a system call (SIGKILL, ENOSPC, EIO, short writes)": lambda n: faultcases.saves.interruptions(
             n or 10**6
@@ -231,7 +231,7 @@ def trained(folder: Path, capacity: int) -> tuple[Any, Any]:
     from swingup.config.settings import check
     from swingup.core.replay_buffer import Replay
     from swingup.keeper import Keeper
-    from swingup.log import Logs
+    from swingup.reports.metrics_logger import Logs
     from swingup.stop import Stop
     from swingup.training import Options, make_envs, make_loop
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from swingup.stats import interval, iqm
-from swingup.store import read_csv
+from swingup.storage.tables import read_csv
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 

@@ -19,10 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faultcases import saves as faults
-from swingup import checkpoint, disk
-from swingup.checkpoint import Checkpoints, Unloadable, load, steps
 from swingup.errors import InputError
-from swingup.manifest import DTYPES, place, read_manifest, seal
+from swingup.storage import checkpoint_writer, disk
+from swingup.storage.checkpoint_reader import Unloadable, load, steps
+from swingup.storage.checkpoint_writer import Checkpoints
+from swingup.storage.manifest import DTYPES, place, read_manifest, seal
 
 
 class Recorder:
@@ -48,7 +49,7 @@ class Recorder:
 @pytest.fixture(autouse=True)
 def recorder(monkeypatch):
     monkeypatch.setattr(disk, "calls", Recorder())
-    monkeypatch.setattr(checkpoint, "CHUNK_BYTES", 5 * faults.ROW_BYTES)
+    monkeypatch.setattr(checkpoint_writer, "CHUNK_BYTES", 5 * faults.ROW_BYTES)
     return disk.calls
 
 
@@ -94,7 +95,7 @@ def test_every_kind_of_tensor_comes_back_to_the_last_bit(tmp_path):
 )
 def test_the_ring_that_loads_is_the_one_that_was_saved(length, chunk, moves):
     ring, head, step, rng = np.zeros((length, 2, 3), np.float32), 0, 0, np.random.default_rng(length)
-    checkpoint.CHUNK_BYTES = chunk * 24
+    checkpoint_writer.CHUNK_BYTES = chunk * 24
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(opened(Path(name)))
         for move in [*moves, "save"]:
@@ -142,8 +143,8 @@ def test_where_the_head_went_is_what_is_new():
     for length, old, fresh in itertools.product((1, 5, 6), range(13), range(8)):
         for a, b in itertools.combinations(range(length + 1), 2):
             written = any(a <= t % length < b for t in range(old, old + fresh))
-            assert checkpoint.touched(a, b, length, old, old + fresh) == written
-            assert fresh == 0 or checkpoint.touched(a, b, length, old + fresh, old)
+            assert checkpoint_writer.touched(a, b, length, old, old + fresh) == written
+            assert fresh == 0 or checkpoint_writer.touched(a, b, length, old + fresh, old)
 
 
 def test_a_ring_emptied_and_filled_past_its_old_head_is_noticed(tmp_path):
@@ -156,7 +157,7 @@ def test_a_ring_emptied_and_filled_past_its_old_head_is_noticed(tmp_path):
 
 
 def test_a_save_copies_no_ring(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "CHUNK_BYTES", 1 << 20)
+    monkeypatch.setattr(checkpoint_writer, "CHUNK_BYTES", 1 << 20)
     ring = np.ones((100_000, 1, 40), np.float32)
     with opened(tmp_path) as checkpoints:
         tracemalloc.start()

@@ -15,7 +15,9 @@ from scipy import stats as scipy_stats
 from swingup.compare import Compare, compare, report, show
 from swingup.config.settings import Config
 from swingup.errors import InputError
-from swingup.store import append_csv, write, write_config
+from swingup.storage.run_folder import write_config
+from swingup.storage.tables import append_csv
+from swingup.storage.text_file import write
 
 A, B = [-160.0, -150.0, -155.0, -170.0, -140.0], [-150.0, -145.0, -150.0, -150.0, -139.0]
 

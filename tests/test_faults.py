@@ -13,9 +13,9 @@ import pytest
 
 import swingup
 from faultcases import hostile, runs, troubled
-from swingup import checkpoint, trust
 from swingup.cli import run as cli
 from swingup.errors import InputError
+from swingup.storage import checkpoint_reader, checkpoint_writer, trusted_modules
 
 SHORT = runs.flags(steps=300, warmup=100, capacity=100, every=100, evaluate=100, more="final-episodes=1")
 
@@ -72,7 +72,7 @@ def foreign(copy, tmp_path, monkeypatch):
     (tmp_path / "strange_house.py").write_text(MODULE)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(trust, "named", set())
+    monkeypatch.setattr(trusted_modules, "named", set())
     hostile.setting(env="strange_house:Named-v0")(copy, tmp_path)
     yield copy
     sys.modules.pop("strange_house", None)
@@ -93,18 +93,18 @@ def test_a_folder_imports_no_module_that_its_reader_has_not_named(foreign, capsy
 
 def test_a_module_that_was_named_once_needs_no_naming_again(foreign, monkeypatch, tmp_path):
     """`resume` just works where one has trained, in another process too, until the module lies elsewhere."""
-    trust.remember("strange_house:Named-v0")
-    monkeypatch.setattr(trust, "named", set())
-    assert trust.check("strange_house:Named-v0", foreign)
-    trust.remember("strange_house:Named-v0")
-    assert trust.register().read_text().count("\n") == 1
+    trusted_modules.remember("strange_house:Named-v0")
+    monkeypatch.setattr(trusted_modules, "named", set())
+    assert trusted_modules.check("strange_house:Named-v0", foreign)
+    trusted_modules.remember("strange_house:Named-v0")
+    assert trusted_modules.register().read_text().count("\n") == 1
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     shutil.move(tmp_path / "strange_house.py", elsewhere)
     monkeypatch.syspath_prepend(str(elsewhere))
-    monkeypatch.setattr(trust, "named", set())
+    monkeypatch.setattr(trusted_modules, "named", set())
     with pytest.raises(InputError, match="not named yourself"):
-        trust.check("strange_house:Named-v0", foreign)
+        trusted_modules.check("strange_house:Named-v0", foreign)
 
 
 def test_training_names_the_module(tmp_path, monkeypatch):
@@ -113,7 +113,7 @@ def test_training_names_the_module(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     folder = tmp_path / "run"
     assert cli(["train", "own_house:Own-v0", *SHORT, "--quiet", "--run-dir", str(folder)]) == 0
-    assert trust.register().read_text().startswith("own_house\t")
+    assert trusted_modules.register().read_text().startswith("own_house\t")
     path = {"PYTHONPATH": ":".join(map(str, [tmp_path, *sys.path]))}
     assert runs.swing("resume", folder, "--quiet", **path).returncode == 0
     stranger = runs.swing("resume", folder, "--quiet", **path, XDG_STATE_HOME=str(tmp_path / "other"))
@@ -133,13 +133,13 @@ def test_weights_without_replay_go_on_after_a_new_warmup(sound, tmp_path, capsys
     capsys.readouterr()
     assert cli(["resume", str(folder), "--steps", "500"]) == 3
     assert "its weights are whole: --weights-only" in capsys.readouterr().err
-    before = checkpoint.load(folder / "ckpt", replay=False).tensors
+    before = checkpoint_reader.load(folder / "ckpt", replay=False).tensors
     assert cli(["resume", str(folder), "--steps", "500", "--weights-only", "--require-exact"]) == 2
     assert cli(["resume", str(folder), "--steps", "500", "--weights-only"]) == 0
     assert "resumed at step 300: weights-only; replay and the running episodes are gone" in " ".join(
         capsys.readouterr().err.split()
     )
-    after = checkpoint.load(folder / "ckpt")
+    after = checkpoint_reader.load(folder / "ckpt")
     assert (after.step, after.head) == (500, 200)
     updates = {k: int(v) for k, v in after.tensors.items() if "critic_opt" in k and k.endswith(".count")}
     assert updates
@@ -154,7 +154,7 @@ def test_what_cannot_be_saved_costs_one_warning_and_never_the_run(tmp_path, monk
     def refuses(self, *args):
         raise InputError("ring: no rows of numbers")
 
-    monkeypatch.setattr(checkpoint.Checkpoints, "save", refuses)
+    monkeypatch.setattr(checkpoint_writer.Checkpoints, "save", refuses)
     assert cli(["train", "Pendulum-v1", *SHORT, "--run-dir", str(tmp_path / "run")]) == 0
     assert " ".join(capsys.readouterr().err.split()).count("ring: no rows of numbers; not saved, training goes on") == 1
 

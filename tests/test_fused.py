@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 import swingup
-from swingup import checkpoint
 from swingup.cli import run as cli
 from swingup.config.presets import base
 from swingup.config.settings import apply, check, plan
@@ -17,6 +16,7 @@ from swingup.loops import fused
 from swingup.loops.base import Snapshot
 from swingup.loops.fused import FusedLoop
 from swingup.loops.host import HostLoop
+from swingup.storage import checkpoint_reader
 from swingup.verify import verify
 
 ENV = find("native/Pendulum-v1")
@@ -128,7 +128,7 @@ def test_the_command_trains_films_resumes_and_verifies_a_native_environment(tmp_
     assert cli(["verify", str(folder)]) == 0
     assert cli(["video", str(folder)]) == 0
     assert cli(["resume", str(folder), "--steps", "800", "--require-exact", "--quiet"]) == 0
-    assert checkpoint.steps(folder / "ckpt")[-1] == 800
+    assert checkpoint_reader.steps(folder / "ckpt")[-1] == 800
     capsys.readouterr()
     assert cli(["train", "native/Pendulum-v1", *flags, "--record", "--run-dir", str(tmp_path / "no")]) == 2
     assert "film it afterwards: swingup video RUN" in capsys.readouterr().err

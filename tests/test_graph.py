@@ -11,7 +11,7 @@ from tensorboardX import SummaryWriter
 from swingup.core.agent import Agent
 from swingup.core.networks import Actor, Critic
 from swingup.core.noise import Gaussian
-from swingup.graph import graph_of, write_graph
+from swingup.reports.tensorboard_graph import graph_of, write_graph
 
 NETWORKS = {"actor", "critic", "target_actor", "target_critic"}
 BOXES = {*NETWORKS, "batch", "critic_loss", "actor_loss", "critic_adam", "actor_adam", "soft_update", "metrics"}

@@ -10,8 +10,8 @@ from swingup.core.engine import Plan
 from swingup.core.heads import Categorical
 from swingup.core.networks import Actor, Critic
 from swingup.core.noise import Gaussian
-from swingup.health import LASTING, Figures, Health, gradient, slope
 from swingup.loops.evaluation import Evaluation, collapsed, evaluate, evaluate_policy
+from swingup.reports.diagnostics import LASTING, Figures, Health, gradient, slope
 from swingup.types import Transition
 
 AGENT = Agent(Actor(2, 1, (8, 8)), Critic(2, 1, (8, 8)), Gaussian(0.1), gamma=0.5, batch=4)

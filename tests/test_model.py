@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 import swingup
-from swingup import store
 from swingup.core.networks import Actor
 from swingup.core.policy import Policy
+from swingup.storage import policy_file
 from swingup.types import Spec
 
 QUICK = {"steps": 60, "warmup": 20, "hidden": (16, 16), "batch": 8, "final_episodes": 2, "quiet": True}
@@ -35,8 +35,8 @@ def test_a_policy_survives_the_file_bit_for_bit(tmp_path):
     spec = Spec("Any-v0", (2, 2), (3,), "float64", (-1.0, 0.0, -5.5), (1.0, 9.0, 1e-3))
     actor = Actor(4, 3, (8, 5))
     policy = Policy(actor, jax.tree.map(np.asarray, actor.init(jax.random.key(0))), spec)
-    store.save_policy(tmp_path / "p.safetensors", policy)
-    again = store.load_policy(tmp_path / "p.safetensors")
+    policy_file.save_policy(tmp_path / "p.safetensors", policy)
+    again = policy_file.load_policy(tmp_path / "p.safetensors")
     assert again.spec == spec
     obs = np.random.default_rng(0).normal(size=(9, 2, 2))
     assert again(obs).tobytes() == policy(obs).tobytes()
@@ -48,7 +48,7 @@ def test_a_policy_survives_the_file_bit_for_bit(tmp_path):
 def test_a_file_that_is_no_policy_is_one_line(tmp_path, content):
     (tmp_path / "p.safetensors").write_bytes(content)
     with pytest.raises(swingup.InputError, match="not a policy of swingup"):
-        store.load_policy(tmp_path / "p.safetensors")
+        policy_file.load_policy(tmp_path / "p.safetensors")
 
 
 def test_a_factory_trains_and_evaluates_on_its_own_copies(tmp_path):

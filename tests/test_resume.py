@@ -9,7 +9,7 @@ import pytest
 
 import swingup
 from faultcases import runs
-from swingup import checkpoint, runtime, training
+from swingup import runtime, training
 from swingup.cli import run as cli
 from swingup.config.presets import base
 from swingup.config.settings import apply, check, plan
@@ -19,6 +19,7 @@ from swingup.errors import InputError
 from swingup.loops.base import Snapshot
 from swingup.loops.evaluation import replayable
 from swingup.loops.host import HostLoop
+from swingup.storage import checkpoint_reader, checkpoint_writer
 
 SMALL = {"hidden": (16, 16), "batch": 16, "warmup": 60, "capacity": 500, "env": "Pendulum-v1"}
 FLAGS = [*runs.flags(), "--quiet"]
@@ -118,7 +119,7 @@ def test_a_signal_at_any_time_leaves_a_checkpoint_and_the_way_back(whole, tmp_pa
     assert done.returncode == 75, done.stderr
     assert f"go on with: swingup resume {folder}" in done.stderr
     assert "durable" in seconds
-    assert checkpoint.load(folder / "ckpt").about["class"] == "exact"
+    assert checkpoint_reader.load(folder / "ckpt").about["class"] == "exact"
     assert cli(["resume", str(folder), "--quiet", "--require-exact"]) == 0
     assert not runs.differing(runs.final(folder), runs.final(whole))
 
@@ -140,10 +141,10 @@ def test_verify_repeats_a_stretch_and_sees_a_single_bit(whole, tmp_path, capsys)
     assert "steps 800 to 900 repeated" in capsys.readouterr().out
     folder = tmp_path / "run"
     shutil.copytree(whole, folder)
-    newest = checkpoint.load(folder / "ckpt")
+    newest = checkpoint_reader.load(folder / "ckpt")
     name = next(k for k in newest.tensors if "critic" in k)
     tensors = {**newest.tensors, name: np.nextafter(newest.tensors[name], np.float32(np.inf))}
-    writer = checkpoint.Checkpoints(folder / "ckpt")
+    writer = checkpoint_writer.Checkpoints(folder / "ckpt")
     writer.save(900, tensors, newest.ring, newest.head, newest.about)
     writer.close()
     assert cli(["verify", str(folder)]) == 2
@@ -168,7 +169,7 @@ def test_another_machine_is_named_field_by_field(whole, tmp_path, capsys, monkey
 
 
 def test_a_disk_that_refuses_costs_a_warning_and_not_the_run(tmp_path, monkeypatch, capsys):
-    save, calls = checkpoint.Checkpoints.save, []
+    save, calls = checkpoint_writer.Checkpoints.save, []
 
     def full(self, *args):
         calls.append(0)
@@ -176,11 +177,11 @@ def test_a_disk_that_refuses_costs_a_warning_and_not_the_run(tmp_path, monkeypat
             raise OSError(28, "No space left on device", str(self.folder))
         return save(self, *args)
 
-    monkeypatch.setattr(checkpoint.Checkpoints, "save", full)
+    monkeypatch.setattr(checkpoint_writer.Checkpoints, "save", full)
     folder = tmp_path / "run"
     assert cli(["train", "Pendulum-v1", *[f for f in FLAGS if f != "--quiet"], "--run-dir", str(folder)]) == 0
     assert " ".join(capsys.readouterr().err.split()).count("No space left on device; not saved, training goes on") == 1
-    assert checkpoint.steps(folder / "ckpt")[-1] == 900
+    assert checkpoint_reader.steps(folder / "ckpt")[-1] == 900
 
 
 def test_no_whole_checkpoint_is_exit_code_3_and_none_at_all_begins_anew(whole, tmp_path, capsys):
@@ -199,7 +200,7 @@ def test_no_whole_checkpoint_is_exit_code_3_and_none_at_all_begins_anew(whole, t
 
 
 def test_one_writer_at_a_time(whole, capsys):
-    writer = checkpoint.Checkpoints(whole / "ckpt")
+    writer = checkpoint_writer.Checkpoints(whole / "ckpt")
     try:
         assert cli(["resume", str(whole), "--steps", "1000", "--quiet"]) == 2
         assert str(os.getpid()) in capsys.readouterr().err
@@ -218,7 +219,7 @@ def test_a_run_on_a_function_is_resumed_from_python(tmp_path, counting):
     make = lambda: counting(truncate=9)
     options = {"steps": 60, "warmup": 20, "hidden": (8, 8), "batch": 8, "eval_every": 20, "eval_episodes": 1, "final_episodes": 1}
     run = swingup.train(make, run_dir=tmp_path / "run", quiet=True, **options)
-    assert checkpoint.load(run.folder / "ckpt").about["class"] == "episode-boundary"
+    assert checkpoint_reader.load(run.folder / "ckpt").about["class"] == "episode-boundary"
     more = swingup.resume(run.folder, 80, make, quiet=True)
     assert more.result["steps"] == 80
     with pytest.raises(InputError, match="trained on an object or a function"):

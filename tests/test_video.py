@@ -16,7 +16,6 @@ import gymnasium
 import numpy as np
 import pytest
 
-from swingup import video
 from swingup.core.policy import Policy
 from swingup.envs import rendering
 from swingup.envs.gym_env import GymEnv
@@ -24,8 +23,9 @@ from swingup.envs.registry import factory
 from swingup.envs.rendering import headless, need_display, renderer_fault
 from swingup.errors import EnvFault, InputError
 from swingup.loops.evaluation import evaluate_policy
+from swingup.reports import video
+from swingup.reports.video import Movie, Recorder, cubic, film, inline, watch
 from swingup.seeding import EVALUATE, episode_seed
-from swingup.video import Movie, Recorder, cubic, film, inline, watch
 
 av = pytest.importorskip("av")
 

@@ -7,9 +7,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from swingup.checkpoint import Unloadable
 from swingup.commands import COMMANDS
 from swingup.errors import Diverged, EnvFault, InputError, nearest
+from swingup.storage.checkpoint_reader import Unloadable
 
 USAGE = """swingup: continuous-control policies with DDPG, in JAX
 

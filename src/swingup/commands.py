@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from swingup import trust
 from swingup.config.presets import base, pick
 from swingup.config.settings import FIELDS, Config, check, flag
 from swingup.errors import InputError
 from swingup.flags import parse, switch_flags, translate
-from swingup.store import find_run, read_config
+from swingup.storage import trusted_modules
+from swingup.storage.run_folder import find_run, read_config
 from swingup.training import Options, run_training
 
 if TYPE_CHECKING:
@@ -71,12 +71,12 @@ def train(argv: list[str]) -> int:
     if wanted.resume and options.run_dir is None:
         raise InputError("--resume: of which run? Name its folder with --run-dir, or use: swingup resume RUN")
     old = options.run_dir if wanted.resume and options.run_dir and options.run_dir.exists() else None
-    trust.remember(first.settings.env)
+    trusted_modules.remember(first.settings.env)
     if wanted.seeds is not None or (old and (old / "group.json").is_file()):
         return train_group(wanted, config, options, "--threads" in argv, command)
     if old is not None:
         config = read_config(find_run(old))
-    env = trust.check(config.env, old or wanted.config or Path("settings"))
+    env = trusted_modules.check(config.env, old or wanted.config or Path("settings"))
     return conclude(run_training(config, env, options, command, old), wanted.json)
 
 
@@ -144,7 +144,7 @@ def resume(argv: list[str]) -> int:
 
     switches = [flag(f"{no}{name}") for name in ("quiet", "record", "require-exact", "weights-only", "json") for no in ("", "no-")]
     wanted = parse(Resume, "resume", translate(argv), ["--steps", "--import", *switches])
-    trust.remember(f"{wanted.module}:")
+    trusted_modules.remember(f"{wanted.module}:")
     if (wanted.run / "group.json").is_file():
         from swingup import group
 
@@ -167,7 +167,7 @@ def verify(argv: list[str]) -> int:
         print("swingup verify RUN [--import MODULE]: repeats the stretch between its two newest checkpoints and compares every bit")
         return 0
     if argv[1:2] == ["--import"]:
-        trust.remember(f"{' '.join(argv[2:])}:")
+        trusted_modules.remember(f"{' '.join(argv[2:])}:")
         argv = argv[:1]
     if len(argv) != 1:
         raise InputError(f"verify {' '.join(argv)}: expected one run's folder; for example: swingup verify runs/...")
@@ -200,7 +200,7 @@ def played(command: str, argv: list[str], episodes: int) -> Play:
     known = ["--episodes", "--seed", "--best", "--no-best", "--json", "--no-json", "--within", "--import"]
     words = [word.replace("--eval-episodes", "--episodes") for word in translate(argv)]
     play = parse(Play, command, words, known, default=Play(tyro.MISSING, episodes))
-    trust.remember(f"{play.module}:")
+    trusted_modules.remember(f"{play.module}:")
     if play.episodes < 1:
         raise InputError(f"--episodes {play.episodes}: expected a number from 1")
     if play.seed is not None and not 0 <= play.seed < 2**32:

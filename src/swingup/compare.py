@@ -18,10 +18,10 @@ from typing import Annotated, Any, Literal, get_args
 import numpy as np
 import tyro
 
-from swingup import store
 from swingup.config.settings import Config
 from swingup.errors import InputError
 from swingup.stats import draws, expanded, improvement, iqm, percentiles, welch
+from swingup.storage import run_folder, tables
 
 Metric = Literal["final", "best", "last-ten"]
 Method = Literal["paired", "unpaired", "episodes"]
@@ -216,7 +216,7 @@ Groups = tuple[list[Finished], list[Finished]]
 
 def gather(folder: Path, metric: Metric) -> list[Finished]:
     """The run in `folder`, or those below it, by seed; InputError where there is none, or a seed twice."""
-    paths = find(folder, DEPTH) if folder.is_dir() else [store.find_run(folder)]
+    paths = find(folder, DEPTH) if folder.is_dir() else [run_folder.find_run(folder)]
     if not paths:
         raise InputError(f"{folder}: neither a run nor a folder of runs, no config.json down to {DEPTH} levels below it")
     runs = sorted((read(path, metric) for path in paths), key=lambda run: run.config.seed)
@@ -237,7 +237,7 @@ def find(folder: Path, depth: int) -> list[Path]:
 
 def read(folder: Path, metric: Metric) -> Finished:
     """A run's figures; InputError where it did not finish or where they are not there."""
-    config, path = store.read_config(folder), folder / "result.json"
+    config, path = run_folder.read_config(folder), folder / "result.json"
     if not path.is_file():
         raise InputError(f"{folder}: the run did not finish, it has no result.json; train it to its end, or move it elsewhere")
     try:
@@ -260,7 +260,7 @@ def evaluations(folder: Path, steps: int) -> np.ndarray:
     if not path.is_file():
         raise InputError(f"{path}: no such file; only --metric final does without it")
     try:
-        table = store.read_csv(path)
+        table = tables.read_csv(path)
         means, last = table["mean"], table["step"][-1]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: cannot be read ({type(error).__name__}: {error}); --metric final does without it") from error

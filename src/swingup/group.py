@@ -16,17 +16,19 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from swingup import runtime, store, trust
+from swingup import runtime
 from swingup.board import Board, Events, board
 from swingup.config.settings import Config, check, fit
 from swingup.envs.registry import in_jax
 from swingup.errors import InputError
 from swingup.member import Member, Watch
 from swingup.pool import Pool
+from swingup.reports.progress import console_of
 from swingup.run import Run
 from swingup.stats import expanded, interval, iqm
 from swingup.stop import Stop, interruptible
-from swingup.training import Options, Within, console_of, enough_memory, make_envs, make_loop, stages
+from swingup.storage import run_folder, text_file, trusted_modules
+from swingup.training import Options, Within, enough_memory, make_envs, make_loop, stages
 
 Mode = Literal["auto", "process", "vmap"]
 
@@ -147,17 +149,17 @@ def train(config: Config, env: Any, wanted: Seeds, options: Options, command: st
         config = replace(config, threads=1)  # whatever the machine, as it decides the bits
     every = [check(replace(config, seed=seed)) for seed in wanted.numbers]
     preflight(config, env, options)
-    folder = store.new_folder(config, options.run_dir, f"{len(every)}-seeds")
+    folder = run_folder.new_folder(config, options.run_dir, f"{len(every)}-seeds")
     for each in every:
         (folder / f"seed-{each.seed}").mkdir()
         save_config(folder / f"seed-{each.seed}", each)
     about = {"env": config.env, "preset": config.preset, "mode": mode, "seeds": list(wanted.numbers), "command": command}
-    store.write(folder / "group.json", json.dumps(about, indent=2) + "\n")
+    text_file.write(folder / "group.json", json.dumps(about, indent=2) + "\n")
     return go_on(Group(folder, None if isinstance(env, str) else env), options, command, started=started)
 
 
 def save_config(folder: Path, config: Config) -> None:
-    store.write(folder / "config.json", json.dumps(asdict(config), indent=2) + "\n")
+    text_file.write(folder / "config.json", json.dumps(asdict(config), indent=2) + "\n")
 
 
 def preflight(config: Config, env: Any, options: Options) -> None:
@@ -178,21 +180,21 @@ def resume(folder: Path, steps: int | None, env: Any, options: Options, command:
 def go_on(group: Group, options: Options, command: str, steps: int | None = None, started: float | None = None) -> Group:
     """Train those seeds of a group that are not at their end."""
     started = time.monotonic() if started is None else started
-    config = store.read_config(group.path(group.seeds[0]))
+    config = run_folder.read_config(group.path(group.seeds[0]))
     if group.env is None:
         for seed in group.seeds:  # each has a file of its own, which any hand may have written
-            trust.check(store.read_config(group.path(seed)).env, group.path(seed))
+            trusted_modules.check(run_folder.read_config(group.path(seed)).env, group.path(seed))
     if steps is not None:
         config = check(replace(config, steps=steps))
     members = [member_of(group, seed, config.steps if steps is not None else None) for seed in group.seeds]
     todo = [m for m in members if m.state != "done"]
     if steps is not None:
         for member in todo:  # all of them now, so that one that is not reached before a stop is known to be unfinished
-            save_config(member.folder, check(replace(store.read_config(member.folder), steps=steps)))
+            save_config(member.folder, check(replace(run_folder.read_config(member.folder), steps=steps)))
             (member.folder / "result.json").unlink(missing_ok=True)
     with ExitStack() as stack:
         stop = stack.enter_context(interruptible())
-        console = console_of(options)
+        console = console_of(options.quiet)
         drive = together if group.mode == "vmap" else side_by_side
         view = stack.enter_context(closing(board(console, members, config.steps)))
         if todo:
@@ -202,7 +204,7 @@ def go_on(group: Group, options: Options, command: str, steps: int | None = None
     group.seconds = time.monotonic() - started
     group.failed = {m.seed: m.error for m in members if m.state == "failed"}
     if todo and not group.unfinished:
-        store.write(group.folder / "group.json", json.dumps({**group.about, "result": group.result}, indent=2) + "\n")
+        text_file.write(group.folder / "group.json", json.dumps({**group.about, "result": group.result}, indent=2) + "\n")
     return group
 
 
@@ -242,13 +244,13 @@ def workers(todo: list[Member], config: Config) -> int:
 
 def together(group: Group, todo: list[Member], config: Config, order: Order, stop: Stop, view: Board | Events) -> None:
     """In this process, in one program: those at the same step together, the others after them."""
-    from swingup import checkpoint
     from swingup.loops.vmapped import Lanes
+    from swingup.storage import checkpoint_reader
 
     at: dict[int, list[Member]] = {}
     for member in todo:
         place = member.folder / "ckpt"
-        at.setdefault(max(checkpoint.steps(place), default=0) if place.is_dir() else 0, []).append(member)
+        at.setdefault(max(checkpoint_reader.steps(place), default=0) if place.is_dir() else 0, []).append(member)
     for _, members in sorted(at.items()):
         lanes = Lanes(len(members))
         loop = partial(make_loop, device=lanes.lane)
@@ -264,7 +266,7 @@ def run_of(
     member: Member, group: Group, order: Order, loop: Callable[..., Any], stop: Stop, view: Board | Events
 ) -> Generator[None, None, Run]:
     """A seed's run in stages."""
-    config = store.read_config(member.folder)
+    config = run_folder.read_config(member.folder)
     options = replace(order.options, run_dir=member.folder, quiet=True)
     within = Within(Aloud(member, view), Watch(member), stop, loop)
     return stages(config, group.env or config.env, options, order.command, member.folder, within)

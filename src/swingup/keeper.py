@@ -5,17 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from swingup import checkpoint, runtime, store
-from swingup.checkpoint import Checkpoint, Checkpoints, Unloadable
+from swingup import runtime
 from swingup.config.settings import Config
 from swingup.core.agent import Learner
 from swingup.core.pytrees import fill, named
 from swingup.envs.api import HostEnv
 from swingup.errors import InputError
-from swingup.log import Logs
 from swingup.loops.base import Loop, Snapshot
 from swingup.loops.evaluation import Evaluation, collapsed, evaluate_policy, replayable
+from swingup.reports.metrics_logger import Logs
 from swingup.stop import Stop
+from swingup.storage import checkpoint_reader, policy_file
+from swingup.storage.checkpoint_reader import Checkpoint, Unloadable
+from swingup.storage.checkpoint_writer import Checkpoints
 
 
 class Keeper:
@@ -72,7 +74,7 @@ class Keeper:
         return self.learner is not None and self.best is not None and collapsed(self.best, evaluation)
 
     def save_policy(self, name: str) -> None:
-        self.guard(lambda: store.save_policy(self.folder / "policy" / f"{name}.safetensors", self.loop.policy()))
+        self.guard(lambda: policy_file.save_policy(self.folder / "policy" / f"{name}.safetensors", self.loop.policy()))
 
     def save(self) -> bool:
         """A checkpoint of this very moment; whether the disk took it. A disk that refuses costs one warning, not the run."""
@@ -205,7 +207,9 @@ def newest(folder: Path, warn: Any, replay: bool = True) -> Checkpoint | None:
     """The newest whole checkpoint of a run; None where none was saved yet. replay: whether that belongs to being whole."""
     place = folder / "ckpt"
     try:
-        return checkpoint.load(place, warn=warn, replay=replay) if place.is_dir() and checkpoint.steps(place) else None
+        return (
+            checkpoint_reader.load(place, warn=warn, replay=replay) if place.is_dir() and checkpoint_reader.steps(place) else None
+        )
     except Unloadable as error:
         if replay and readable(place):
             raise Unloadable(f"{error}; its weights are whole: --weights-only goes on with them and a new replay") from error
@@ -215,7 +219,7 @@ def newest(folder: Path, warn: Any, replay: bool = True) -> Checkpoint | None:
 def readable(place: Path) -> bool:
     """Whether there is a checkpoint whose weights are whole, if its replay is not."""
     try:
-        return bool(checkpoint.load(place, warn=lambda line: None, replay=False))
+        return bool(checkpoint_reader.load(place, warn=lambda line: None, replay=False))
     except InputError:
         return False
 

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from swingup.checkpoint import Unloadable
 from swingup.errors import Diverged, EnvFault, InputError
 from swingup.loops.evaluation import Evaluation
 from swingup.run import Run
+from swingup.storage.checkpoint_reader import Unloadable
 
 # Seconds between two looks at a row.
 EVERY = 0.2

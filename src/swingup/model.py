@@ -8,13 +8,13 @@ from typing import Any, ClassVar, Self
 import gymnasium
 import numpy as np
 
-from swingup import store, trust
 from swingup.config.presets import base
 from swingup.config.settings import apply, check, plan
 from swingup.core.policy import Policy
 from swingup.envs.gym_env import GymEnv, name_of
 from swingup.envs.registry import factory
 from swingup.errors import InputError
+from swingup.storage import policy_file, trusted_modules
 
 # Their keyword -> our settings.
 SPELLINGS = {
@@ -47,7 +47,7 @@ class DDPG:
             raise InputError(f"{self.name}: n_envs={ours['envs']} of one object; give an id or a function that makes them")
         ours.setdefault("steps", 2**31 - 1)  # `learn` says how many
         if isinstance(source, str):
-            trust.remember(source)
+            trusted_modules.remember(source)
         make = (lambda: made) if made is not None else factory(source)
         self.env = GymEnv(make, ours.get("envs", 1), limit=ours.get("episode_steps"))
         name = source if isinstance(source, str) else name_of(self.env.envs[0])
@@ -102,13 +102,13 @@ class DDPG:
 
     def save(self, path: str | Path) -> None:
         """Write the greedy policy as one safetensors file (no pickle); `.safetensors` is added where there is no ending."""
-        store.save_policy(with_ending(path), self.policy)
+        policy_file.save_policy(with_ending(path), self.policy)
 
     @classmethod
     def load(cls, path: str | Path, env: Any = None) -> Self:
         """Read what `save` wrote, to predict; the environment is made from the id in the file unless given."""
-        policy = store.load_policy(with_ending(path))
-        model = cls(trust.check(policy.spec.env, Path(path)) if env is None else env)
+        policy = policy_file.load_policy(with_ending(path))
+        model = cls(trusted_modules.check(policy.spec.env, Path(path)) if env is None else env)
         if (model.env.spec.obs_size, model.env.spec.action_shape) != (policy.spec.obs_size, policy.spec.action_shape):
             raise InputError(
                 f"{path}: made for {policy.spec.env}, whose sizes are not those of {model.env.spec.env}; give the right environment"

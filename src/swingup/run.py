@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from swingup import store, trust
 from swingup.config.settings import Config
 from swingup.core.policy import Policy
 from swingup.envs.registry import LOCKSTEP, factory, lockstep
 from swingup.errors import InputError
 from swingup.loops.evaluation import Evaluation, evaluate_policy
-from swingup.video import Clip, film, inline, watch
+from swingup.reports.video import Clip, film, inline, watch
+from swingup.storage import policy_file, run_folder, tables, text_file, trusted_modules
 
 
 class Table(dict[str, np.ndarray]):
@@ -40,7 +40,7 @@ class Run:
     """
 
     def __init__(self, folder: str | Path, env: Any = None):
-        self.folder = store.find_run(folder)
+        self.folder = run_folder.find_run(folder)
         self.source = env
 
     def __repr__(self) -> str:
@@ -48,36 +48,36 @@ class Run:
 
     @cached_property
     def config(self) -> Config:
-        return store.read_config(self.folder)
+        return run_folder.read_config(self.folder)
 
     @cached_property
     def policy(self) -> Policy:
-        return store.load_policy(self.folder / "policy" / "last.safetensors")
+        return policy_file.load_policy(self.folder / "policy" / "last.safetensors")
 
     @cached_property
     def best(self) -> Policy:
-        return store.load_policy(self.folder / "policy" / "best.safetensors")
+        return policy_file.load_policy(self.folder / "policy" / "best.safetensors")
 
     @property
     def result(self) -> dict[str, Any]:
         path = self.folder / "result.json"
-        return store.read_json(path) if path.exists() else {}
+        return text_file.read_json(path) if path.exists() else {}
 
     @property
     def episodes(self) -> Table:
-        return Table(store.read_csv(self.folder / "episodes.csv"))
+        return Table(tables.read_csv(self.folder / "episodes.csv"))
 
     @property
     def metrics(self) -> Table:
-        return Table(store.read_csv(self.folder / "metrics.csv"))
+        return Table(tables.read_csv(self.folder / "metrics.csv"))
 
     @property
     def evaluations(self) -> Table:
-        return Table(store.read_csv(self.folder / "evaluations.csv"))
+        return Table(tables.read_csv(self.folder / "evaluations.csv"))
 
     def plot(self) -> Any:
         """The run's learning curve, as a matplotlib figure (shown inline in a notebook)."""
-        from swingup.plot import figure
+        from swingup.reports.learning_curve import figure
 
         return figure(self.config.env, self.episodes, self.evaluations)
 
@@ -90,7 +90,7 @@ class Run:
             raise InputError(
                 f"{self.folder}: trained on an object or a function, not on an id; open it with swingup.load(folder, env)"
             )
-        return trust.check(self.config.env, self.folder)
+        return trusted_modules.check(self.config.env, self.folder)
 
     def film(self, episodes: int = 1, seed: int | None = None, best: bool = False) -> list[Clip]:
         """Write greedy episodes as videos/eval-{k}.mp4 (H.264); by default the first ones of the closing evaluation."""

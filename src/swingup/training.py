@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import gymnasium
 
-from swingup import runtime, store, trust
+from swingup import runtime
 from swingup.config.presets import base
 from swingup.config.settings import Config, apply, check, fit, plan
 from swingup.envs.api import HostEnv
@@ -25,10 +25,11 @@ from swingup.envs.registry import LOCKSTEP, factory, find, in_jax, lockstep
 from swingup.envs.rendering import need_display, rendering
 from swingup.errors import Diverged, EnvFault, InputError
 from swingup.loops.evaluation import Evaluation
-from swingup.plot import Curve, in_notebook
+from swingup.reports.progress import console_of, views
+from swingup.reports.video import Recorder, cubic
 from swingup.run import Run, figures
 from swingup.stop import Interrupted, Stop, interruptible
-from swingup.video import Recorder, cubic
+from swingup.storage import run_folder, text_file, trusted_modules
 
 if TYPE_CHECKING:
     from swingup.group import Group
@@ -93,7 +94,7 @@ def train(
     policy until then is kept.
     """
     if isinstance(env, str):
-        trust.remember(env)
+        trusted_modules.remember(env)
     name = env if isinstance(env, str) else describe(factory(env))
     config = check(apply(base(name, preset), {"env": name, **settings}, "train"))
     arguments = ", ".join(f"{k}={v!r}" for k, v in {"preset": preset, **settings}.items())
@@ -134,8 +135,8 @@ def resume(
 
 def settings_of(folder: str | Path, steps: int | None) -> tuple[Path, Config]:
     """A run's folder and its settings, with a new length where one is given."""
-    old = store.find_run(folder)
-    config = store.read_config(old)
+    old = run_folder.find_run(folder)
+    config = run_folder.read_config(old)
     return old, check(dataclasses.replace(config, steps=steps)) if steps is not None else config
 
 
@@ -180,33 +181,28 @@ def stages(
             stack.callback(each.close)
         fit(config, envs.testing.spec)
         enough_memory(config, envs.testing.spec.layout.width)
-        folder = old or store.new_folder(config, options.run_dir)
+        folder = old or run_folder.new_folder(config, options.run_dir)
         runtime.prepare(config.threads, options.require_exact)
-        console = within.console if within else console_of(options)
+        console = within.console if within else console_of(options.quiet)
         if old is None:
-            store.write_config(folder, config, command)
+            run_folder.write_config(folder, config, command)
         if not isinstance(env, str):
-            store.write(folder / "factory.txt", f"made from {env!r}, which only Python can give again: swingup.load(folder, env)\n")
+            text_file.write(
+                folder / "factory.txt", f"made from {env!r}, which only Python can give again: swingup.load(folder, env)\n"
+            )
         if options.record and isinstance(envs.training, GymEnv):
             envs.training.envs[0] = Recorder(envs.training.envs[0], folder / "videos", cubic, console.print)
         if within is None:
             console.print(f"{config.env} · preset {config.preset} · seed {config.seed} · {runtime.device_line(config.threads)}")
         keeper = begin(config, envs, folder, Around(console, stack, stop, options.require_exact, options.weights_only, within))
         if old is not None:  # only now: a run that cannot go on keeps its settings and its result
-            store.write_config(folder, config, command, append=True)
+            run_folder.write_config(folder, config, command, append=True)
             (folder / "result.json").unlink(missing_ok=True)
         last = yield from finish(config, keeper, stop)
         if last is not None:
             result = figures(last, folder, time.monotonic() - started, keeper.loop.steps)
-            store.write(folder / "result.json", json.dumps(result) + "\n")
+            text_file.write(folder / "result.json", json.dumps(result) + "\n")
     return Run(folder, None if isinstance(env, str) else env)
-
-
-def console_of(options: Options) -> Any:
-    """Where a run speaks: stderr; in a notebook that has a red ground, and rich would put a page of HTML around every line."""
-    from rich.console import Console
-
-    return Console(stderr=not in_notebook(), highlight=False, quiet=options.quiet, force_jupyter=False)
 
 
 class Envs(NamedTuple):
@@ -291,7 +287,7 @@ class Around(NamedTuple):
 def begin(config: Config, envs: Envs, folder: Path, around: Around) -> Keeper:
     """The loop, what looks on and what keeps it: new, or as the newest checkpoint in the folder has them."""
     from swingup.keeper import Keeper, newest
-    from swingup.log import Logs
+    from swingup.reports.metrics_logger import Logs
 
     say, stack, within = around.console.print, around.stack, around.within
     saved = newest(folder, lambda line: say(f"warning: {line}"), not around.weights_only)
@@ -305,7 +301,11 @@ def begin(config: Config, envs: Envs, folder: Path, around: Around) -> Keeper:
         logs.graph(loop.plan.agent)
     else:
         say(f"resumed at step {saved.step:,}: {keeper.resume(saved, around.exactly)}")
-    for view in [within.view] if within else views(config, around.console, logs.episodes):
+    for view in (
+        [within.view]
+        if within
+        else views(around.console, config.env, config.steps, config.episodes, config.episode_lines, logs.episodes)
+    ):
         keeper.reports.append(stack.enter_context(closing(view)))
     return keeper
 
@@ -315,7 +315,7 @@ def make_loop(config: Config, envs: Envs, **device: Any) -> Loop:
 
     device: where the fused one is to compute, if not alone (`FusedLoop`).
     """
-    from swingup.log import interval
+    from swingup.reports.metrics_logger import interval
 
     made_plan = plan(config, envs.testing.spec)
     every = (interval(made_plan.rows), config.eval_every, config.save_every or config.eval_every)
@@ -351,16 +351,6 @@ def makers(config: Config, env: Any, options: Options) -> Callable[[], gymnasium
     mode = "human" if options.render else "rgb_array"
     makes = chain([lambda: rendering(factory(env, render_mode=mode), mode, config.env)], repeat(plain))
     return lambda: next(makes)()
-
-
-def views(config: Config, console: Any, episodes: int) -> list[Any]:
-    """What a person sees: each has `tick(tick)`, `evaluation(step, evaluation)` and `close()`. episodes: how many there were already."""
-    from swingup.log import Bar, Lines
-
-    curve: list[Any] = [Curve(config.env)] if in_notebook() and not console.quiet else []
-    if config.episode_lines or not (console.is_terminal or curve):
-        return [*curve, Lines(console, config.episode_lines, episodes)]
-    return curve or [Bar(console, config.steps, config.episodes, episodes)]
 
 
 def finish(config: Config, keeper: Keeper, stop: Stop) -> Generator[None, None, Evaluation | None]:

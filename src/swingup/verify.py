@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
-from swingup import checkpoint, runtime, store
+from swingup import runtime
 from swingup.errors import InputError
 from swingup.run import Run
+from swingup.storage import checkpoint_reader, run_folder
 
 
 def verify(folder: Path) -> str:
@@ -15,20 +16,20 @@ def verify(folder: Path) -> str:
 
     Raises InputError where there is nothing to compare, or where something differs, naming it.
     """
-    run = Run(store.find_run(folder))
+    run = Run(run_folder.find_run(folder))
     config = run.config
     if config.guard_collapse:
         raise InputError(f"{folder}: a run with --guard-collapse changes its weights at evaluations, which are not repeated here")
-    steps = checkpoint.steps(run.folder / "ckpt") if (run.folder / "ckpt").is_dir() else []
+    steps = checkpoint_reader.steps(run.folder / "ckpt") if (run.folder / "ckpt").is_dir() else []
     if not steps:
         raise InputError(f"{folder}: no checkpoint yet; train longer than --save-every or --eval-every")
-    goal = checkpoint.load(run.folder / "ckpt", steps[-1])
+    goal = checkpoint_reader.load(run.folder / "ckpt", steps[-1])
     if "lanes" in goal.about["profile"]:
         lanes = goal.about["profile"]["lanes"]
         raise InputError(
             f"{folder}: trained as one of {lanes} seeds in one program, which alone rounds differently; nothing to compare"
         )
-    start = checkpoint.load(run.folder / "ckpt", steps[-2]) if len(steps) > 1 else None
+    start = checkpoint_reader.load(run.folder / "ckpt", steps[-2]) if len(steps) > 1 else None
     runtime.prepare(config.threads)
     from swingup.loops.base import Snapshot
     from swingup.training import Options, make_envs, make_loop

@@ -171,7 +171,7 @@ def sealed(*where: Any, value: Any) -> Callable[[Path, Path], None]:
     """One value of every manifest is replaced."""
 
     def spoil(folder: Path, mark: Path) -> None:
-        from swingup.manifest import seal
+        from swingup.storage.manifest import seal
 
         for path in folder.glob("ckpt/*/manifest.json"):
             body = json.loads(path.read_text())
@@ -191,7 +191,7 @@ def tensor(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[P
     def spoil(folder: Path, mark: Path) -> None:
         from safetensors.numpy import load, save
 
-        from swingup.manifest import seal
+        from swingup.storage.manifest import seal
 
         for path in folder.glob("ckpt/step-*"):
             arrays = load((path / "learner.safetensors").read_bytes())

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import swingup
-from swingup import checkpoint
+from swingup.storage import checkpoint_reader
 
 SMALL = "hidden=16 batch=16 eval-episodes=2 final-episodes=2"
 
@@ -49,7 +49,7 @@ def swing(*args: Any, code: str = CLI, **environment: str) -> subprocess.Complet
 
 def final(folder: Path) -> dict[str, Any]:
     """What a finished run comes to, without clocks: weights, targets, optimizer, replay, counters, logs, policy."""
-    newest = checkpoint.load(folder / "ckpt")
+    newest = checkpoint_reader.load(folder / "ckpt")
     found = {"step": newest.step, "head": newest.head, "best": newest.about["best"]}
     assert newest.ring is not None
     found |= {"ring": digest(newest.ring.tobytes())} | {k: digest(v.tobytes()) for k, v in newest.tensors.items()}
@@ -86,7 +86,7 @@ class Killed:
         self.kills = self.inside = self.early = 0
 
     def newest(self) -> int:
-        return max(checkpoint.steps(self.folder / "ckpt"), default=0)
+        return max(checkpoint_reader.steps(self.folder / "ckpt"), default=0)
 
     def kill(self, stretch: int) -> bool:
         """Start it and kill it: while it starts, within a save, or at any instant of the next `stretch` steps. False if it ended first."""

@@ -23,9 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from swingup import checkpoint, disk
-from swingup.checkpoint import HOMES, Checkpoints, Unloadable, load, steps
-from swingup.manifest import LEARNER, MANIFEST, place, read_manifest
+from swingup.storage import checkpoint_reader, checkpoint_writer, disk
+from swingup.storage.checkpoint_reader import HOMES, Unloadable, load, steps
+from swingup.storage.checkpoint_writer import Checkpoints
+from swingup.storage.manifest import LEARNER, MANIFEST, place, read_manifest
 
 C, N, W, ROW_BYTES = 37, 2, 5, 2 * 5 * 4
 ERRORS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO}
@@ -47,7 +48,7 @@ def state(step: int, variant: int = 0) -> dict[str, Any]:
     return {"step": step, "tensors": tensors, "ring": ring, "head": head, "about": {"variant": variant, "best": -0.1}}
 
 
-def same(found: checkpoint.Checkpoint, wanted: dict[str, Any]) -> bool:
+def same(found: checkpoint_reader.Checkpoint, wanted: dict[str, Any]) -> bool:
     """Equal to the last bit: shapes, dtypes, NaN and -0.0 too."""
     bits = lambda a: (np.shape(a), np.asarray(a).dtype.str, np.asarray(a).tobytes())
     arrays = {k: bits(v) for k, v in found.tensors.items()} == {k: bits(v) for k, v in wanted["tensors"].items()}
@@ -234,7 +235,7 @@ def damages(number: int, cut: bool, seed: int = 0) -> list[tuple[str, str | None
 
 
 def main(interrupted: int = 10**6, flips: int = 1000, cuts: int = 200) -> int:
-    checkpoint.CHUNK_BYTES = 5 * ROW_BYTES
+    checkpoint_writer.CHUNK_BYTES = 5 * ROW_BYTES
     start = time.perf_counter()
     done = interruptions(interrupted) + damages(flips, cut=False) + damages(cuts, cut=True, seed=1)
     total, bad = Counter(name for name, _ in done), Counter(name for name, problem in done if problem)

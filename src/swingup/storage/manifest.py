@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from swingup import disk
-from swingup.disk import Damaged
+from swingup.storage import disk
+from swingup.storage.disk import Damaged
 
 FORMAT = 1
 MANIFEST_BYTES = 64 << 20  # more than any real one, so that a wrong file is not read into memory

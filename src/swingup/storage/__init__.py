@@ -1,0 +1,1 @@
+"""Everything that is a file of a run."""

@@ -1,0 +1,95 @@
+"""A policy as one safetensors file: weights, and all that acting needs; no pickle."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from swingup.core.networks import Actor
+from swingup.core.policy import Policy
+from swingup.core.running_statistics import Moments
+from swingup.errors import InputError
+from swingup.types import Spec
+
+
+def save_policy(path: Path, policy: Policy) -> None:
+    """Write a policy as one safetensors file: weights, and in its metadata all that acting needs."""
+    from safetensors.numpy import save
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {f"{i}.{k}": np.ascontiguousarray(v) for i, layer in enumerate(policy.params) for k, v in layer.items()}
+    tensors |= {f"moments.{k}": np.asarray(v) for k, v in (policy.moments._asdict() if policy.moments else {}).items()}
+    actor = {"hidden": policy.actor.hidden, "layer_norm": policy.actor.layer_norm}
+    about = {"format": 1, "spec": dataclasses.asdict(policy.spec), **actor}
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(save(tensors, {"swingup": json.dumps(about)}))
+    os.replace(part, path)
+
+
+def load_policy(path: Path) -> Policy:
+    """Read what `save_policy` wrote; InputError where it is missing or not one of ours."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        best = path.with_name("best.safetensors").is_file()
+        raise InputError(
+            f"{path}: no such policy{'; there is one of the best evaluation: --best' if best else '; the run has not saved one yet'}"
+        )
+    try:
+        with safe_open(path, "numpy") as file:
+            about = json.loads((file.metadata() or {})["swingup"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        spec = read_spec(about["spec"])
+        hidden = whole_numbers(about["hidden"])
+        if len(hidden) > len(tensors):
+            raise ValueError(f"{len(hidden)} layers in {len(tensors)} arrays")
+        actor = Actor(spec.obs_size, spec.action_size, hidden, layer_norm=bool(about["layer_norm"]))
+        layers = [{k: array(tensors, f"{i}.{k}", s) for k, s in shapes.items()} for i, shapes in enumerate(actor_shapes(actor))]
+        sizes = {"total": (), "mean": (spec.obs_size,), "m2": (spec.obs_size,)}
+        moments = Moments(*(array(tensors, f"moments.{k}", s) for k, s in sizes.items())) if "moments.mean" in tensors else None
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError, AttributeError, RecursionError, MemoryError) as error:
+        raise InputError(f"{path}: not a policy of swingup ({type(error).__name__}: {error!s:.200})") from error
+    return Policy(actor, tuple(layers), spec, moments)
+
+
+def actor_shapes(actor: Actor) -> list[dict[str, tuple[int, ...]]]:
+    """The arrays of each layer of an actor, by name."""
+    sizes = (actor.obs_size, *actor.hidden, actor.action_size)
+    last = len(actor.hidden)
+    return [
+        {"w": (a, b), "b": (b,), **({"scale": (b,)} if actor.layer_norm and i < last else {})}
+        for i, (a, b) in enumerate(pairwise(sizes))
+    ]
+
+
+def array(tensors: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """One array, if it is of that shape and holds finite numbers."""
+    found = tensors[name]
+    if found.shape != shape or found.dtype != np.float32 or not np.isfinite(found).all():
+        raise ValueError(f"{name} is not of finite float32 numbers {shape}")
+    return found
+
+
+def whole_numbers(values: Any) -> tuple[int, ...]:
+    if not isinstance(values, list) or not all(type(v) is int and 0 < v < 2**31 for v in values):
+        raise ValueError(f"{values!r:.60} is not a list of whole numbers")
+    return tuple(values)
+
+
+def read_spec(values: dict[str, Any]) -> Spec:
+    """A Spec from its JSON, every field checked."""
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    spec = Spec(**fields)
+    whole_numbers(values["obs_shape"]), whole_numbers(values["action_shape"])
+    if not isinstance(spec.env, str) or spec.action_dtype not in ("float16", "float32", "float64"):
+        raise ValueError("its environment's name or the dtype of its actions")
+    for bound in (spec.low, spec.high):
+        if len(bound) != spec.action_size or not all(type(x) is float and np.isfinite(x) for x in bound):
+            raise ValueError("the bounds of its actions")
+    return spec
