@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from swingup.stats import interval, iqm
+from swingup.runs.statistics import interval, iqm
 from swingup.storage.tables import read_csv
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"

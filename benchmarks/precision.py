@@ -22,7 +22,7 @@ from swingup.core.agent import Agent
 from swingup.core.engine import Plan
 from swingup.core.networks import Actor, Critic
 from swingup.core.noise import Gaussian
-from swingup.stats import interval, iqm
+from swingup.runs.statistics import interval, iqm
 
 PAGE = Path(__file__).parents[1] / "docs" / "results" / "precision.md"
 PRECISIONS = (None, "float32", "tensorfloat32", "bfloat16")

@@ -12,9 +12,11 @@ import tyro
 from rich.console import Console
 from scipy import stats as scipy_stats
 
-from swingup.compare import Compare, compare, report, show
+from swingup.commands import Compare
 from swingup.config.settings import Config
 from swingup.errors import InputError
+from swingup.runs.compare import compare
+from swingup.runs.compare_report import report, show
 from swingup.storage.run_folder import write_config
 from swingup.storage.tables import append_csv
 from swingup.storage.text_file import write

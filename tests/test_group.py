@@ -13,13 +13,15 @@ import pytest
 from rich.console import Console
 
 import swingup
-from swingup import compare, group, runtime
+from swingup import runtime
 from swingup.board import table
 from swingup.cli import run as cli
 from swingup.errors import InputError
 from swingup.member import Member
+from swingup.multiseed import seeds
+from swingup.runs import compare, group
+from swingup.runs.statistics import iqm
 from swingup.seeding import TRAIN, episode_seed
-from swingup.stats import iqm
 
 NATIVE = "native/Pendulum-v1"
 SMALL = {
@@ -42,13 +44,13 @@ def command(*words):
     [("3", (0, 1, 2)), ("0:3", (0, 1, 2)), ("4:6", (4, 5)), ("5,0,3", (5, 0, 3)), ("7,", (7,)), (2, (0, 1)), ([9, 1], (9, 1))],
 )
 def test_the_spellings_of_seeds(text, found):
-    assert group.numbers(text) == found
+    assert seeds.numbers(text) == found
 
 
 @pytest.mark.parametrize("text", ["", "0", "0:0", "5:3", "a", "1,1", "-1", "1:2:3", "4294967296,", "0:4000000000", [], [-1]])
 def test_seeds_that_are_none_are_one_line(text):
     with pytest.raises(InputError, match=r"--seeds"):
-        group.numbers(text)
+        seeds.numbers(text)
 
 
 def test_each_seed_is_an_ordinary_run_with_the_bytes_of_its_own_command(tmp_path, capsys):
@@ -250,7 +252,7 @@ def test_exact_bits_on_a_gpu_are_asked_for_before_jax_starts_and_only_there(monk
     for _ in range(2):
         runtime.prepare(2, exact=True)
         assert os.environ["XLA_FLAGS"] == f"--xla_dump_to= {runtime.EXACT}"
-    assert group.chosen("auto", NATIVE) == "vmap"
-    assert group.chosen("auto", "Pendulum-v1") == "process"
+    assert seeds.chosen("auto", NATIVE) == "vmap"
+    assert seeds.chosen("auto", "Pendulum-v1") == "process"
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    assert group.chosen("auto", NATIVE) == "process"
+    assert seeds.chosen("auto", NATIVE) == "process"

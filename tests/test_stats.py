@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from swingup.stats import bootstrap, draws, expanded, improvement, interval, iqm, percentiles, welch
+from swingup.runs.statistics import bootstrap, draws, expanded, improvement, interval, iqm, percentiles, welch
 
 
 @pytest.mark.parametrize(

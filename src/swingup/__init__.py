@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from swingup.errors import Diverged as Diverged
     from swingup.errors import EnvFault as EnvFault
     from swingup.errors import InputError as InputError
-    from swingup.group import Group as Group
     from swingup.model import DDPG as DDPG
     from swingup.model import TD3 as TD3
-    from swingup.run import Run as Run
-    from swingup.run import load as load
+    from swingup.runs.group import Group as Group
+    from swingup.runs.run import Run as Run
+    from swingup.runs.run import load as load
     from swingup.training import resume as resume
     from swingup.training import train as train
 

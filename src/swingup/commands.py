@@ -19,13 +19,14 @@ from swingup.config.presets import base, pick
 from swingup.config.settings import FIELDS, Config, check, flag
 from swingup.errors import InputError
 from swingup.flags import parse, switch_flags, translate
+from swingup.runs.compare import Metric
 from swingup.storage import trusted_modules
 from swingup.storage.run_folder import find_run, read_config
 from swingup.training import Options, run_training
 
 if TYPE_CHECKING:
-    from swingup.group import Group
-    from swingup.run import Run
+    from swingup.runs.group import Group
+    from swingup.runs.run import Run
 
 
 @dataclass(frozen=True)
@@ -82,17 +83,19 @@ def train(argv: list[str]) -> int:
 
 def train_group(wanted: Train, config: Config, options: Options, threads: bool, command: str) -> int:
     """swingup train ENV --seeds"""
-    from swingup import group
+    from swingup.multiseed.seeds import Seeds, numbers
+    from swingup.multiseed.train import resume_seeds, train_seeds
+    from swingup.runs.group import is_group, mode_of
 
-    if wanted.resume and options.run_dir and group.is_group(options.run_dir):
-        return conclude_group(group.resume(options.run_dir, None, None, options, command), wanted.json)
-    seeds = group.Seeds(group.numbers(wanted.seeds or ""), group.mode_of(wanted.seeds_mode), threads)
-    return conclude_group(group.train(config, config.env, seeds, options, command), wanted.json)
+    if wanted.resume and options.run_dir and is_group(options.run_dir):
+        return conclude_group(resume_seeds(options.run_dir, None, None, options, command), wanted.json)
+    seeds = Seeds(numbers(wanted.seeds or ""), mode_of(wanted.seeds_mode), threads)
+    return conclude_group(train_seeds(config, config.env, seeds, options, command), wanted.json)
 
 
 def conclude_group(group: Group, as_json: bool) -> int:
     """Print what a group's seeds came to, or how to go on with them."""
-    from swingup.group import closing_lines, resume_line
+    from swingup.runs.group import closing_lines, resume_line
 
     if set(group.unfinished) - set(group.failed):
         print(f"swingup: {resume_line(group)}", file=sys.stderr)
@@ -103,7 +106,7 @@ def conclude_group(group: Group, as_json: bool) -> int:
 
 def conclude(run: Run, as_json: bool) -> int:
     """Print what a run came to, or how to go on with it."""
-    from swingup.run import closing
+    from swingup.runs.run import closing
 
     if not run.result:
         print(f"swingup: interrupted; go on with: swingup resume {shlex.quote(str(run.folder))}", file=sys.stderr)
@@ -139,18 +142,18 @@ class Resume:
 
 def resume(argv: list[str]) -> int:
     """swingup resume RUN"""
-    from swingup.run import Run
+    from swingup.runs.run import Run
     from swingup.training import settings_of
 
     switches = [flag(f"{no}{name}") for name in ("quiet", "record", "require-exact", "weights-only", "json") for no in ("", "no-")]
     wanted = parse(Resume, "resume", translate(argv), ["--steps", "--import", *switches])
     trusted_modules.remember(f"{wanted.module}:")
     if (wanted.run / "group.json").is_file():
-        from swingup import group
+        from swingup.multiseed.train import resume_seeds
 
         options = Options(None, wanted.quiet or wanted.json, wanted.record, require_exact=wanted.require_exact)
         command = shlex.join(["swingup", "resume", *argv])
-        return conclude_group(group.resume(wanted.run, wanted.steps, None, options, command), wanted.json)
+        return conclude_group(resume_seeds(wanted.run, wanted.steps, None, options, command), wanted.json)
     old, config = settings_of(wanted.run, wanted.steps)
     options = Options(
         old, wanted.quiet or wanted.json, wanted.record, require_exact=wanted.require_exact, weights_only=wanted.weights_only
@@ -225,10 +228,10 @@ def watch(argv: list[str]) -> int:
 def score(command: str, argv: list[str], episodes: int) -> int:
     """Play, unseen or in a window, and print what it came to."""
     play, started = played(command, argv, episodes), time.monotonic()
-    from swingup.run import closing, figures, load
+    from swingup.runs.run import closing, figures, load
 
     if command == "eval" and (play.run / "group.json").is_file():
-        from swingup import group
+        from swingup.runs import group
 
         result = group.evaluate(group.Group(play.run), play.episodes, play.seed, play.best, play.within)
         print(json.dumps(result) if play.json else group.closing_lines(result, group.Group(play.run).about["env"]))
@@ -246,7 +249,7 @@ def score(command: str, argv: list[str], episodes: int) -> int:
 def video(argv: list[str]) -> int:
     """swingup video RUN: greedy episodes as MP4 files."""
     play = played("video", argv, 1)
-    from swingup.run import load
+    from swingup.runs.run import load
 
     for clip in load(play.run).film(play.episodes, play.seed, play.best):
         line = {"video": str(clip.path), "return": clip.ret, "length": clip.length}
@@ -267,11 +270,13 @@ def tell(as_json: bool, found: dict[str, Any], show: Callable[[Any], None]) -> i
 
 def compare(argv: list[str]) -> int:
     """swingup compare A B: is B better than A, over seeds?"""
-    from swingup import compare as comparing
+    from swingup import commands
+    from swingup.runs import compare as comparing
+    from swingup.runs import compare_report
 
-    wanted = parse(comparing.Compare, "compare", translate(argv), ["--metric", "--json", "--no-json"])
+    wanted = parse(commands.Compare, "compare", translate(argv), ["--metric", "--json", "--no-json"])
     found = comparing.compare(wanted.a, wanted.b, wanted.metric)
-    return tell(wanted.json, comparing.report(found), partial(comparing.show, found))
+    return tell(wanted.json, compare_report.report(found), partial(compare_report.show, found))
 
 
 def doctor(argv: list[str]) -> int:
@@ -353,3 +358,17 @@ COMMANDS = {
     "doctor": doctor,
     "bench": bench,
 }
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Compare two runs, or two groups of runs that differ by seed: is B better than A?"""
+
+    a: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="A")]
+    """A run's folder, or a folder that holds runs, one for each seed."""
+    b: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="B")]
+    """The same of what it is compared with."""
+    metric: Metric = "final"
+    """A run's figure: its closing evaluation, its best one, or the mean of its last ten."""
+    json: bool = False
+    """JSON on stdout, nothing else."""

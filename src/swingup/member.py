@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from swingup.errors import Diverged, EnvFault, InputError
 from swingup.loops.evaluation import Evaluation
-from swingup.run import Run
+from swingup.runs.run import Run
 from swingup.storage.checkpoint_reader import Unloadable
 
 # Seconds between two looks at a row.

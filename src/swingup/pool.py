@@ -183,7 +183,7 @@ class Teller:
 
 def attempt(member: Member, env: Any, order: dict[str, Any], tell: Callable[[dict[str, Any]], Any]) -> None:
     """Train a member's run from where its folder stands; whatever happens, it is in the row."""
-    from swingup.run import Run
+    from swingup.runs.run import Run
     from swingup.training import Options, Within, ended, make_loop, settings_of, stages
 
     within = Within(Teller(tell), Watch(member, lambda: tell(member.row())), None, make_loop)

@@ -27,14 +27,14 @@ from swingup.errors import Diverged, EnvFault, InputError
 from swingup.loops.evaluation import Evaluation
 from swingup.reports.progress import console_of, views
 from swingup.reports.video import Recorder, cubic
-from swingup.run import Run, figures
+from swingup.runs.run import Run, figures
 from swingup.stop import Interrupted, Stop, interruptible
 from swingup.storage import run_folder, text_file, trusted_modules
 
 if TYPE_CHECKING:
-    from swingup.group import Group
     from swingup.keeper import Keeper
     from swingup.loops.base import Loop
+    from swingup.runs.group import Group
 
 
 @dataclass(frozen=True)
@@ -102,10 +102,12 @@ def train(
     command = f"swingup.train({name!r}, {arguments})"
     if seeds is None:
         return whole(run_training(config, env, options, command))
-    from swingup import group
+    from swingup.multiseed.seeds import Seeds, numbers
+    from swingup.multiseed.train import complete, train_seeds
+    from swingup.runs.group import mode_of
 
-    wanted = group.Seeds(group.numbers(seeds), group.mode_of(seeds_mode), "threads" in settings)
-    return group.complete(group.train(config, env, wanted, options, command))
+    wanted = Seeds(numbers(seeds), mode_of(seeds_mode), "threads" in settings)
+    return complete(train_seeds(config, env, wanted, options, command))
 
 
 def resume(
@@ -123,11 +125,12 @@ def resume(
     checkpoints or `steps` cannot be used, and with require_exact where the result could differ from an uninterrupted run.
     weights_only: where the saved replay is damaged, go on with the weights, a new replay and new episodes.
     """
-    from swingup import group
+    from swingup.multiseed.train import complete, resume_seeds
+    from swingup.runs.group import is_group
 
-    if group.is_group(Path(folder)):
+    if is_group(Path(folder)):
         command = f"swingup.resume({str(folder)!r}, {steps})"
-        return group.complete(group.resume(Path(folder), steps, env, Options(None, quiet, require_exact=require_exact), command))
+        return complete(resume_seeds(Path(folder), steps, env, Options(None, quiet, require_exact=require_exact), command))
     old, config = settings_of(folder, steps)
     options = Options(old, quiet, require_exact=require_exact, weights_only=weights_only)
     return whole(run_training(config, env or Run(old).env, options, f"swingup.resume({str(folder)!r}, {steps})", old))

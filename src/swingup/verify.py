@@ -7,7 +7,7 @@ from pathlib import Path
 
 from swingup import runtime
 from swingup.errors import InputError
-from swingup.run import Run
+from swingup.runs.run import Run
 from swingup.storage import checkpoint_reader, run_folder
 
 

@@ -13,24 +13,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
-import tyro
 
 from swingup.config.settings import Config
 from swingup.errors import InputError
-from swingup.stats import draws, expanded, improvement, iqm, percentiles, welch
+from swingup.runs.statistics import draws, expanded, improvement, iqm, percentiles, welch
 from swingup.storage import run_folder, tables
 
 Metric = Literal["final", "best", "last-ten"]
 Method = Literal["paired", "unpaired", "episodes"]
 
-MEANING = {
-    "final": "return of the closing evaluation",
-    "best": "return of the best evaluation",
-    "last-ten": "mean return of the last ten evaluations",
-}
 
 # How deep in a group its runs may lie.
 DEPTH = 3
@@ -43,20 +37,6 @@ ALIKE = 1.01
 
 # Settings that runs of one kind differ in, or that change nothing of what is learnt.
 NEVER_MIND = {"env", "seed", "episode_lines"}
-
-
-@dataclass(frozen=True)
-class Compare:
-    """Compare two runs, or two groups of runs that differ by seed: is B better than A?"""
-
-    a: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="A")]
-    """A run's folder, or a folder that holds runs, one for each seed."""
-    b: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="B")]
-    """The same of what it is compared with."""
-    metric: Metric = "final"
-    """A run's figure: its closing evaluation, its best one, or the mean of its last ten."""
-    json: bool = False
-    """JSON on stdout, nothing else."""
 
 
 @dataclass(frozen=True)
@@ -180,12 +160,6 @@ def compare(a: str | Path, b: str | Path, metric: Metric = "final") -> Compariso
     ]
     warnings = (*inequalities(groups, metric), *cautions(groups, metric, method))
     return Comparison(env, metric, method, left, right, found[4], found[5], settings(groups), warnings)
-
-
-def report(comparison: Comparison) -> dict[str, Any]:
-    """A comparison for machines: what `--json` prints."""
-    told = {"rows": comparison.rows, "better": comparison.better, "sentence": comparison.sentence}
-    return {**dataclasses.asdict(comparison), **told}
 
 
 # Reading runs
@@ -379,53 +353,3 @@ def span(numbers: Iterable[int]) -> str:
 def text(value: Any) -> str:
     """A setting's value, as one would type it."""
     return "none" if value is None else " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def show(comparison: Comparison, console: Any) -> None:
-    """Print a comparison on a rich console, for a person; fits 80 columns."""
-    from rich.padding import Padding
-    from rich.text import Text
-
-    c = comparison
-    console.print(Text(f"{c.env} · {MEANING[c.metric]}", "bold"))
-    for name, side in (("A", c.a), ("B", c.b)):
-        seeds = f"seed {side.runs[0].seed}" if len(side.runs) == 1 else f"{len(side.runs)} seeds"
-        console.print(Padding(Text(f"{name}  {side.folder} · {seeds}"), (0, 0, 0, 2), expand=False))
-    if c.settings:
-        changes = ", ".join(f"{name} {a} → {b}" for name, (a, b) in c.settings.items())
-        console.print(Padding(Text(f"from A to B: {changes}", "dim"), (0, 0, 0, 2), expand=False))
-    console.print()
-    console.print(table(c))
-    console.print()
-    for warning in c.warnings:
-        console.print(Text(f"warning: {warning}", "yellow"))
-    console.print(Text(c.sentence, "bold"))
-
-
-def table(c: Comparison) -> Any:
-    """The figures as a rich table: a row a seed, then the estimates, each with its interval below."""
-    from rich.table import Table
-
-    made = Table(box=None, padding=(0, 0, 0, 2), header_style="dim")
-    made.add_column("")
-    for name in ("A", "B", "B - A"):
-        made.add_column(name, justify="right", no_wrap=True)
-
-    def estimates(label: str, *cells: Estimate | None) -> None:
-        made.add_row(label, *(c.form(x.value) if x else "" for x in cells))
-        if any(x and x.low is not None for x in cells):
-            made.add_row("  95 %", *(c.between(x) if x else "" for x in cells), style="dim")
-
-    if c.method == "episodes":
-        estimates("return", c.a.mean, c.b.mean, c.difference)
-        return made
-    for row in c.rows:
-        made.add_row(f"seed {row['seed']}", *("–" if row[k] is None else c.form(row[k]) for k in ("a", "b", "difference")))
-    made.add_section()
-    estimates("mean", c.a.mean, c.b.mean, c.difference)
-    estimates("interquartile mean", c.a.iqm, c.b.iqm, None)
-    p = c.improvement
-    made.add_row("P(B > A)", "", "", f"{p.value:.2f}")
-    if p.low is not None:
-        made.add_row("  95 %", "", "", f"{p.low:.2f} to {p.high:.2f}", style="dim")
-    return made

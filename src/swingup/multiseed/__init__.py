@@ -1,0 +1,1 @@
+"""Many runs of one training on this machine, one for each seed."""

@@ -1,0 +1,99 @@
+"""Several seeds of one training: a folder of ordinary runs, trained side by side, and what they come to together."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from swingup.errors import InputError
+from swingup.runs.run import Run
+from swingup.runs.statistics import expanded, interval, iqm
+
+Mode = Literal["auto", "process", "vmap"]
+
+
+def mode_of(word: str) -> Mode:
+    """That word as a mode; InputError where it is none."""
+    for mode in get_args(Mode):
+        if word == mode:
+            return mode
+    raise InputError(f"--seeds-mode {word}: expected {', '.join(get_args(Mode)[:-1])} or {get_args(Mode)[-1]}")
+
+
+class Group:
+    """A group's folder: `runs` in the order of their seeds, `result` over those that are done."""
+
+    def __init__(self, folder: str | Path, env: Any = None, seconds: float = 0.0, failed: dict[int, str] | None = None):
+        self.folder, self.env, self.seconds, self.failed = Path(folder), env, seconds, failed or {}
+        try:
+            self.about = json.loads((self.folder / "group.json").read_text())
+            self.seeds = [int(seed) for seed in self.about["seeds"]]
+            self.mode: Mode = mode_of(self.about["mode"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{self.folder / 'group.json'}: cannot be read ({error}); is it the folder of a group?") from error
+
+    def __repr__(self) -> str:
+        return f"Group({str(self.folder)!r})"
+
+    def path(self, seed: int) -> Path:
+        return self.folder / f"seed-{seed}"
+
+    @property
+    def runs(self) -> list[Run]:
+        return [Run(self.path(seed), self.env) for seed in self.seeds]
+
+    @property
+    def unfinished(self) -> list[int]:
+        """Seeds whose runs have no closing evaluation yet."""
+        return [seed for seed in self.seeds if not (self.path(seed) / "result.json").exists()]
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """For machines: what `--json` prints."""
+        results = {seed: run.result for seed, run in zip(self.seeds, self.runs, strict=True)}
+        means = {seed: result["mean"] if result else None for seed, result in results.items()}
+        failed = {"failed": {str(k): v for k, v in self.failed.items()}} if self.failed else {}
+        return {**summary(means), **failed, "seconds": round(self.seconds, 2), "run": str(self.folder)}
+
+
+def summary(means: dict[int, float | None]) -> dict[str, Any]:
+    """Each seed's mean return, their interquartile mean and its bootstrap interval (as `swingup compare` has them)."""
+    there = np.array([mean for mean in means.values() if mean is not None])
+    ends = interval(there, expanded(len(there))) if len(there) > 1 else None
+    return {
+        "iqm": float(iqm(there)) if len(there) else None,
+        "ci95": [float(end) for end in ends] if ends else None,
+        "seeds": {str(seed): mean for seed, mean in means.items()},
+    }
+
+
+def is_group(folder: Path) -> bool:
+    return (folder / "group.json").is_file()
+
+
+def evaluate(group: Group, episodes: int, seed: int | None, best: bool, within: float | None) -> dict[str, Any]:
+    """Greedy episodes of every seed's policy on fresh environments, as `Group.result` has the closing ones."""
+    started = time.monotonic()
+    means: dict[int, float | None] = {run.config.seed: run.evaluate(episodes, seed, best, within).mean for run in group.runs}
+    return {**summary(means), "seconds": round(time.monotonic() - started, 2), "run": str(group.folder)}
+
+
+def closing_lines(result: dict[str, Any], env: str) -> str:
+    """A group's result for a person: a line over all seeds, and one for each."""
+    seeds, done = result["seeds"], [x for x in result["seeds"].values() if x is not None]
+    ends = f" (95 % interval {result['ci95'][0]:,.1f} to {result['ci95'][1]:,.1f})" if result["ci95"] else ""
+    figure = f"interquartile mean {result['iqm']:,.1f}{ends}, " if done else ""
+    count = f"{len(seeds)} seeds" if len(done) == len(seeds) else f"{len(done)} of {len(seeds)} seeds"
+    head = f"{env}: {figure}{count} in {result['seconds']:.1f} s · {result['run']}"
+    failed = result.get("failed", {})
+    lines = [f"  seed {k}: {failed.get(k, 'not finished') if mean is None else f'{mean:,.1f}'}" for k, mean in seeds.items()]
+    return "\n".join([head, *lines])
+
+
+def resume_line(group: Group) -> str:
+    return f"interrupted; go on with: swingup resume {shlex.quote(str(group.folder))}"
