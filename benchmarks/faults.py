@@ -230,10 +230,12 @@ def trained(folder: Path, capacity: int) -> tuple[Any, Any]:
     from swingup.config.presets import base
     from swingup.config.settings import check
     from swingup.core.replay_buffer import Replay
-    from swingup.keeper import Keeper
     from swingup.reports.metrics_logger import Logs
-    from swingup.stop import Stop
-    from swingup.training import Options, make_envs, make_loop
+    from swingup.training.build import make_loop
+    from swingup.training.checkpointer import Keeper
+    from swingup.training.environments import make_envs
+    from swingup.training.options import Options
+    from swingup.training.signals import Stop
 
     config = check(replace(base("HalfCheetah-v5"), capacity=capacity))
     runtime.prepare(config.threads)

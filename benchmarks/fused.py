@@ -27,10 +27,11 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
 from swingup.config.presets import base  # noqa: E402
-from swingup.config.settings import apply, check, plan  # noqa: E402
+from swingup.config.settings import apply, check  # noqa: E402
 from swingup.envs.registry import find  # noqa: E402
 from swingup.loops.fused import FusedLoop  # noqa: E402
 from swingup.loops.vmapped import Lanes  # noqa: E402
+from swingup.training.build import plan  # noqa: E402
 
 ENV, TABLES = "native/Pendulum-v1", Path(__file__).parents[1] / "docs" / "results" / "fused.md"
 ENVS, SEEDS, REPEATS = (1, 64, 1_024, 4_096), (1, 8, 64, 512), 5

@@ -248,8 +248,8 @@ def plan_of(name: str, **more: Any) -> tuple[Any, Any, Any]:
     import numpy as np
 
     from swingup import runtime
-    from swingup.config.settings import plan
     from swingup.core import engine
+    from swingup.training.build import plan
     from swingup.types import Spec
 
     config = settings(name, **more)
@@ -290,9 +290,9 @@ def update_swingup(name: str) -> dict[str, list[float]]:
 
 def fused_swingup() -> list[float]:
     from swingup import runtime
-    from swingup.config.settings import plan
     from swingup.envs.registry import find
     from swingup.loops.fused import FusedLoop
+    from swingup.training.build import plan
 
     config = settings("w1", env="native/Pendulum-v1", critics=2, delay=2, smoothing=0.2)
     runtime.prepare(config.threads)
@@ -312,9 +312,10 @@ def stand_swingup(env: str, seed: int) -> dict[str, float]:
     """Its preset for the pendulum, looked at every 1,000 steps as the others are."""
     from swingup import runtime
     from swingup.config.presets import base
-    from swingup.config.settings import apply, plan
+    from swingup.config.settings import apply
     from swingup.envs.gym_env import GymEnv
     from swingup.envs.registry import factory, find, in_jax
+    from swingup.training.build import plan
 
     config = apply(base(env, "auto"), {"env": env, "seed": seed}, "peers")
     runtime.prepare(config.threads)

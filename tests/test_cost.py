@@ -10,12 +10,13 @@ import pytest
 
 from swingup.bench import flops
 from swingup.config.presets import base
-from swingup.config.settings import apply, plan
+from swingup.config.settings import apply
 from swingup.core import engine
 from swingup.core.agent import Metrics
 from swingup.envs.gym_env import GymEnv
 from swingup.envs.registry import factory
 from swingup.loops.host import HostLoop
+from swingup.training.build import plan
 from swingup.types import Spec
 
 SMALL = {"env": "Pendulum-v1", "hidden": (32, 24), "batch": 16, "capacity": 1000, "warmup": 20}

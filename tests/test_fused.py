@@ -7,7 +7,7 @@ import pytest
 import swingup
 from swingup.cli import run as cli
 from swingup.config.presets import base
-from swingup.config.settings import apply, check, plan
+from swingup.config.settings import apply, check
 from swingup.envs.api import Outcome
 from swingup.envs.jax_env import JaxHost
 from swingup.envs.registry import find
@@ -17,7 +17,8 @@ from swingup.loops.base import Snapshot
 from swingup.loops.fused import FusedLoop
 from swingup.loops.host import HostLoop
 from swingup.storage import checkpoint_reader
-from swingup.verify import verify
+from swingup.training.build import plan
+from swingup.training.verify import verify
 
 ENV = find("native/Pendulum-v1")
 SMALL = {"hidden": (16, 16), "batch": 16, "warmup": 60, "capacity": 400, "env": "native/Pendulum-v1"}

@@ -136,11 +136,11 @@ def test_a_collapse_is_a_significant_drop():
 def test_a_run_goes_back_to_its_best_weights(tmp_path, monkeypatch):
     """Evaluations are made to fall after the second: the last policy is that of the best evaluation."""
     import swingup
-    from swingup import keeper
+    from swingup.training import checkpointer
 
     script = iter([-9.0, -1.0, -5.0, -6.0, -1.0])
     played = lambda *args: returns(*(next(script) + np.array([-0.1, 0.0, 0.1])))
-    monkeypatch.setattr(keeper, "evaluate_policy", played)
+    monkeypatch.setattr(checkpointer, "evaluate_policy", played)
     run = swingup.train(
         "Pendulum-v1", run_dir=tmp_path / "run", quiet=True, guard_collapse=True, steps=80, warmup=20, batch=8, hidden=(8, 8),
         eval_every=20,

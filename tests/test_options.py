@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swingup.config.presets import base
-from swingup.config.settings import apply, check, plan
+from swingup.config.settings import apply, check
 from swingup.core import agent as algorithm
 from swingup.core import engine, prioritized, replay_buffer, running_statistics
 from swingup.core.agent import Agent, Smoothing
@@ -26,6 +26,7 @@ from swingup.envs.gym_env import GymEnv
 from swingup.envs.registry import factory
 from swingup.errors import InputError
 from swingup.loops.host import HostLoop
+from swingup.training.build import plan
 from swingup.types import Layout, Transition
 
 # n-step returns

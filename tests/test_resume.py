@@ -9,10 +9,10 @@ import pytest
 
 import swingup
 from faultcases import runs
-from swingup import runtime, training
+from swingup import runtime
 from swingup.cli import run as cli
 from swingup.config.presets import base
-from swingup.config.settings import apply, check, plan
+from swingup.config.settings import apply, check
 from swingup.envs.gym_env import GymEnv
 from swingup.envs.registry import factory
 from swingup.errors import InputError
@@ -20,6 +20,8 @@ from swingup.loops.base import Snapshot
 from swingup.loops.evaluation import replayable
 from swingup.loops.host import HostLoop
 from swingup.storage import checkpoint_reader, checkpoint_writer
+from swingup.training import session
+from swingup.training.build import plan
 
 SMALL = {"hidden": (16, 16), "batch": 16, "warmup": 60, "capacity": 500, "env": "Pendulum-v1"}
 FLAGS = [*runs.flags(), "--quiet"]
@@ -238,7 +240,7 @@ def test_same_seed_same_bytes_whatever_cores_are_visible(whole, tmp_path, cores,
 
 def test_signals_are_restored():
     before = signal.getsignal(signal.SIGTERM)
-    with training.interruptible() as stop:
+    with session.interruptible() as stop:
         os.kill(os.getpid(), signal.SIGUSR1)
         assert stop.asked
         with pytest.raises(KeyboardInterrupt):

@@ -11,7 +11,7 @@ import pytest
 
 import swingup
 from swingup.config.presets import base
-from swingup.config.settings import Config, apply, check, plan
+from swingup.config.settings import Config, apply, check
 from swingup.core import agent as algorithm
 from swingup.core import replay_buffer
 from swingup.core.agent import Agent
@@ -20,6 +20,7 @@ from swingup.core.noise import EpisodeDecay
 from swingup.envs.gym_env import GymEnv
 from swingup.envs.registry import factory
 from swingup.loops.host import HostLoop
+from swingup.training.build import plan
 from swingup.types import Layout, Spec, Transition
 
 PENDULUM = Spec("Pendulum-v1", (3,), (1,), "float32", (-2.0,), (2.0,))

@@ -24,6 +24,8 @@ PUBLIC = {
 }
 
 if TYPE_CHECKING:
+    from swingup.api import resume as resume
+    from swingup.api import train as train
     from swingup.config.settings import Config as Config
     from swingup.core.policy import Policy as Policy
     from swingup.errors import Diverged as Diverged
@@ -34,8 +36,6 @@ if TYPE_CHECKING:
     from swingup.runs.group import Group as Group
     from swingup.runs.run import Run as Run
     from swingup.runs.run import load as load
-    from swingup.training import resume as resume
-    from swingup.training import train as train
 
 __all__ = [*PUBLIC]
 

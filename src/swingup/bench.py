@@ -95,9 +95,11 @@ def bench(config: Config) -> Report:
     Raises InputError where the settings or the environment cannot be used, or the environment is itself compiled.
     """
     from swingup import runtime
-    from swingup.config.settings import check, fit
+    from swingup.config.settings import check
     from swingup.envs.registry import in_jax
-    from swingup.training import Options, enough_memory, make_envs, make_loop
+    from swingup.training.build import enough_memory, fit, make_loop
+    from swingup.training.environments import make_envs
+    from swingup.training.options import Options
 
     if in_jax(config.env):
         raise InputError(f"bench {config.env}: its steps are part of one compiled program; use a Gymnasium environment")

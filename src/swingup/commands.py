@@ -22,7 +22,8 @@ from swingup.flags import parse, switch_flags, translate
 from swingup.runs.compare import Metric
 from swingup.storage import trusted_modules
 from swingup.storage.run_folder import find_run, read_config
-from swingup.training import Options, run_training
+from swingup.training.options import Options
+from swingup.training.session import run_training
 
 if TYPE_CHECKING:
     from swingup.runs.group import Group
@@ -143,7 +144,7 @@ class Resume:
 def resume(argv: list[str]) -> int:
     """swingup resume RUN"""
     from swingup.runs.run import Run
-    from swingup.training import settings_of
+    from swingup.training.session import settings_of
 
     switches = [flag(f"{no}{name}") for name in ("quiet", "record", "require-exact", "weights-only", "json") for no in ("", "no-")]
     wanted = parse(Resume, "resume", translate(argv), ["--steps", "--import", *switches])
@@ -164,7 +165,7 @@ def resume(argv: list[str]) -> int:
 
 def verify(argv: list[str]) -> int:
     """swingup verify RUN: repeat the stretch between the two newest checkpoints and compare every bit."""
-    from swingup.verify import verify as check_run
+    from swingup.training.verify import verify as check_run
 
     if argv and argv[0] in ("-h", "--help"):
         print("swingup verify RUN [--import MODULE]: repeats the stretch between its two newest checkpoints and compares every bit")

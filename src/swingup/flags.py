@@ -13,7 +13,7 @@ import tyro
 
 from swingup.config.settings import Config, flag
 from swingup.errors import InputError, nearest
-from swingup.training import Options
+from swingup.training.options import Options
 
 # The spellings of CleanRL and of RL Zoo, where they differ from ours.
 ALIASES: dict[str, tuple[str, ...]] = {

@@ -9,12 +9,13 @@ import gymnasium
 import numpy as np
 
 from swingup.config.presets import base
-from swingup.config.settings import apply, check, plan
+from swingup.config.settings import apply, check
 from swingup.core.policy import Policy
 from swingup.envs.gym_env import GymEnv, name_of
 from swingup.envs.registry import factory
 from swingup.errors import InputError
 from swingup.storage import policy_file, trusted_modules
+from swingup.training.build import plan
 
 # Their keyword -> our settings.
 SPELLINGS = {

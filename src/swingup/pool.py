@@ -19,7 +19,7 @@ import cloudpickle
 
 from swingup.member import Member, Watch
 from swingup.runtime import accelerated
-from swingup.stop import Stop
+from swingup.training.signals import Stop
 
 
 class Pool:
@@ -184,7 +184,9 @@ class Teller:
 def attempt(member: Member, env: Any, order: dict[str, Any], tell: Callable[[dict[str, Any]], Any]) -> None:
     """Train a member's run from where its folder stands; whatever happens, it is in the row."""
     from swingup.runs.run import Run
-    from swingup.training import Options, Within, ended, make_loop, settings_of, stages
+    from swingup.training.build import make_loop
+    from swingup.training.options import Options
+    from swingup.training.session import Within, ended, settings_of, stages
 
     within = Within(Teller(tell), Watch(member, lambda: tell(member.row())), None, make_loop)
     try:

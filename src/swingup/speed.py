@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from swingup import runtime
-from swingup.config.settings import Config, apply, plan
+from swingup.config.settings import Config, apply
+from swingup.training.build import plan
 from swingup.types import Spec
 
 # Transitions in replay while measuring (its cost does not grow with the capacity), and updates in one block.

@@ -87,9 +87,10 @@ MUTANTS = {**OBSERVATIONS, **OUTCOMES}
 def loop() -> Any:
     """A training loop on a sound environment of the mutants' sizes."""
     from swingup.config.presets import base
-    from swingup.config.settings import apply, check, plan
+    from swingup.config.settings import apply, check
     from swingup.envs.gym_env import GymEnv
     from swingup.loops.host import HostLoop
+    from swingup.training.build import plan
 
     settings = {"env": "mutant", "hidden": (16, 16), "batch": 16, "warmup": 20, "capacity": 100}
     env = GymEnv(lambda: Mutant(-1, None), 1, "mutant")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from swingup.board import Board, Events, board
-from swingup.config.settings import Config, check, fit
+from swingup.config.settings import Config, check
 from swingup.errors import InputError
 from swingup.member import Member, Watch
 from swingup.multiseed.seeds import Seeds, chosen
@@ -21,9 +21,12 @@ from swingup.pool import Pool
 from swingup.reports.progress import console_of
 from swingup.runs.group import Group
 from swingup.runs.run import Run
-from swingup.stop import Stop, interruptible
 from swingup.storage import run_folder, text_file, trusted_modules
-from swingup.training import Options, Within, enough_memory, make_envs, make_loop, stages
+from swingup.training.build import enough_memory, fit, make_loop
+from swingup.training.environments import make_envs
+from swingup.training.options import Options
+from swingup.training.session import Within, stages
+from swingup.training.signals import Stop, interruptible
 
 
 def train_seeds(config: Config, env: Any, wanted: Seeds, options: Options, command: str) -> Group:

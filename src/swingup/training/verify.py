@@ -32,7 +32,9 @@ def verify(folder: Path) -> str:
     start = checkpoint_reader.load(run.folder / "ckpt", steps[-2]) if len(steps) > 1 else None
     runtime.prepare(config.threads)
     from swingup.loops.base import Snapshot
-    from swingup.training import Options, make_envs, make_loop
+    from swingup.training.build import make_loop
+    from swingup.training.environments import make_envs
+    from swingup.training.options import Options
 
     with ExitStack() as stack:
         envs = make_envs(config, run.env, Options(quiet=True))

@@ -14,10 +14,10 @@ from swingup.errors import InputError
 from swingup.loops.base import Loop, Snapshot
 from swingup.loops.evaluation import Evaluation, collapsed, evaluate_policy, replayable
 from swingup.reports.metrics_logger import Logs
-from swingup.stop import Stop
 from swingup.storage import checkpoint_reader, policy_file
 from swingup.storage.checkpoint_reader import Checkpoint, Unloadable
 from swingup.storage.checkpoint_writer import Checkpoints
+from swingup.training.signals import Stop
 
 
 class Keeper:
