@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from swingup.bench import flops
 from swingup.core.agent import Agent
 from swingup.core.networks import Actor, Critic
 from swingup.runtime import cpu
+from swingup.tools.bench import flops
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "docs" / "results"

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from swingup import bench
-from swingup.cli import run as cli
+from swingup.cli.main import run as cli
+from swingup.tools import bench
 
 SMALL = ["--hidden", "16", "16", "--batch", "8", "--capacity", "500"]
 

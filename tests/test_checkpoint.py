@@ -254,7 +254,7 @@ def python(code, *args, **options):
 
 
 def test_a_second_writer_is_refused_and_a_killed_one_is_not_in_the_way(tmp_path):
-    code = "import sys; from swingup.checkpoint import *; c = Checkpoints(Path(sys.argv[1])); print('held', flush=True); input()"
+    code = "import sys; from swingup.storage.checkpoint_writer import *; c = Checkpoints(Path(sys.argv[1])); print('held', flush=True); input()"
     other = python(code, tmp_path)
     assert other.stdout.readline() == "held\n"
     with pytest.raises(InputError, match=f"pid {other.pid} on .* is writing there"):

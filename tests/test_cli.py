@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from swingup import cli, flags
+from swingup.cli import flags, main
 from swingup.config.presets import base, presets
 from swingup.config.settings import FIELDS, Config, apply, check
 from swingup.errors import InputError
@@ -20,7 +20,7 @@ QUICK = ["--steps", "60", "--warmup", "20", "--hidden", "16", "16", "--batch", "
 
 def no(argv, capsys):
     """The one line on stderr of a command that must exit with 2."""
-    assert cli.run(argv) == 2
+    assert main.run(argv) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("swingup: ")
@@ -128,7 +128,7 @@ def test_cleanrl_spellings_mean_ours():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli") / "run"
-    assert cli.run(["train", "Pendulum-v1", *QUICK, "--envs", "2", "--seed", "5", "--run-dir", str(folder), "--quiet"]) == 0
+    assert main.run(["train", "Pendulum-v1", *QUICK, "--envs", "2", "--seed", "5", "--run-dir", str(folder), "--quiet"]) == 0
     return folder
 
 
@@ -148,18 +148,18 @@ def test_a_run_leaves_its_settings_command_and_policies(folder):
 
 def test_the_closing_evaluation_can_be_played_again(folder, capsys):
     result = json.loads((folder / "result.json").read_text())
-    assert cli.run(["eval", str(folder), "--episodes", "3", "--json"]) == 0
+    assert main.run(["eval", str(folder), "--episodes", "3", "--json"]) == 0
     again = json.loads(capsys.readouterr().out)
     assert {k: again[k] for k in ("mean", "std", "ci95", "episodes", "run")} == {
         k: result[k] for k in ("mean", "std", "ci95", "episodes", "run")
     }
     assert result["steps"] == 60
-    assert cli.run(["eval", str(folder), "--episodes", "3", "--seed", "1"]) == 0
+    assert main.run(["eval", str(folder), "--episodes", "3", "--seed", "1"]) == 0
     assert "3 greedy episodes" in capsys.readouterr().out
 
 
 def test_json_is_one_line_and_nothing_else_on_stdout(tmp_path, capsys):
-    assert cli.run(["train", "Pendulum-v1", *QUICK, "--run-dir", str(tmp_path / "run"), "--json"]) == 0
+    assert main.run(["train", "Pendulum-v1", *QUICK, "--run-dir", str(tmp_path / "run"), "--json"]) == 0
     out, err = capsys.readouterr()
     result = json.loads(out)
     assert sorted(result) == ["ci95", "episodes", "mean", "run", "seconds", "std", "steps"]
@@ -210,7 +210,7 @@ def test_a_fault_in_the_middle_keeps_the_policy_and_exits_1(tmp_path, capsys, mo
     )
     monkeypatch.syspath_prepend(tmp_path)
     run = tmp_path / "run"
-    assert cli.run(["train", "faulty_env:Faulty-v0", *QUICK, "--eval-every", "1000", "--run-dir", str(run), "--quiet"]) == 1
+    assert main.run(["train", "faulty_env:Faulty-v0", *QUICK, "--eval-every", "1000", "--run-dir", str(run), "--quiet"]) == 1
     err = capsys.readouterr().err
     assert "environment faulty_env:Faulty-v0 [0], episode 0, step 50: observation[0] is nan" in err
     assert f"the policy of step 49 is in {run}" in err
@@ -222,13 +222,13 @@ def test_a_fault_in_the_middle_keeps_the_policy_and_exits_1(tmp_path, capsys, mo
 def test_a_signal_finishes_the_step_and_keeps_the_policy(name, tmp_path):
     code = (
         "import os, signal, sys, threading\n"
-        "from swingup import cli, loop\n"
-        "tick = loop.HostLoop.tick\n"
+        "from swingup.cli import main\nfrom swingup.loops import host\n"
+        "tick = host.HostLoop.tick\n"
         "def interrupted(self, ahead=True):\n"
         "    if self.iteration == 40: os.kill(os.getpid(), signal.NAME)\n"
         "    return tick(self, ahead)\n"
-        "loop.HostLoop.tick = interrupted\n"
-        f"sys.exit(cli.run(['train', 'Pendulum-v1', *{QUICK}, '--eval-every', '1000', '--run-dir', {str(tmp_path / 'run')!r}]))\n"
+        "host.HostLoop.tick = interrupted\n"
+        f"sys.exit(main.run(['train', 'Pendulum-v1', *{QUICK}, '--eval-every', '1000', '--run-dir', {str(tmp_path / 'run')!r}]))\n"
     )
     done = subprocess.run([sys.executable, "-c", code.replace("NAME", name)], capture_output=True, text=True)
     assert done.returncode == 75, done.stderr

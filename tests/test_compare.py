@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 from scipy import stats as scipy_stats
 
-from swingup.commands import Compare
+from swingup.cli.commands import Compare
 from swingup.config.settings import Config
 from swingup.errors import InputError
 from swingup.runs.compare import compare
@@ -291,5 +291,7 @@ def test_flags():
 
 
 def test_comparing_needs_no_jax(pair):
-    code = f"import sys; from swingup.compare import compare; compare(*{[str(p) for p in pair]}); assert 'jax' not in sys.modules"
+    code = (
+        f"import sys; from swingup.runs.compare import compare; compare(*{[str(p) for p in pair]}); assert 'jax' not in sys.modules"
+    )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from swingup.bench import flops
 from swingup.config.presets import base
 from swingup.config.settings import apply
 from swingup.core import engine
@@ -16,6 +15,7 @@ from swingup.core.agent import Metrics
 from swingup.envs.gym_env import GymEnv
 from swingup.envs.registry import factory
 from swingup.loops.host import HostLoop
+from swingup.tools.bench import flops
 from swingup.training.build import plan
 from swingup.types import Spec
 

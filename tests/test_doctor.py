@@ -13,15 +13,16 @@ import pytest
 import tyro
 from rich.console import Console
 
-from swingup import __version__, checks, child, doctor, graphics, speed
-from swingup.checks import Check, Nvidia
-from swingup.child import Answer
+from swingup import __version__
 from swingup.config.presets import presets
 from swingup.config.settings import Config
-from swingup.doctor import Doctor, Machine, Report
 from swingup.errors import InputError
-from swingup.graphics import Trial
-from swingup.speed import Speed
+from swingup.tools import doctor, doctor_graphics, doctor_packages, doctor_speed, subprocess_call
+from swingup.tools.doctor import Doctor, Machine, Report
+from swingup.tools.doctor_graphics import Trial
+from swingup.tools.doctor_packages import Check, Nvidia
+from swingup.tools.doctor_speed import Speed
+from swingup.tools.subprocess_call import Answer
 
 TINY = Config(hidden=(8, 8), batch=4, threads=1)
 IDLE = Machine("Linux", "3.11.0", "a CPU", 4, 0.1)
@@ -48,11 +49,11 @@ def report():
 
 
 def test_versions_are_those_of_the_installed_packages():
-    found = checks.versions()
+    found = doctor_packages.versions()
     assert found["swingup"] == __version__
     for name in ("jax", "jaxlib", "numpy", "optax", "gymnasium"):
         assert found[name] == metadata.version(name)
-    assert checks.version("no-such-package-x") is None
+    assert doctor_packages.version("no-such-package-x") is None
 
 
 def test_the_cpu_is_named(tmp_path):
@@ -76,18 +77,18 @@ def test_the_cpu_is_named(tmp_path):
     ],
 )
 def test_a_version_is_compared_with_what_is_asked_for(have, limits, ok):
-    assert checks.fits(have, limits) == ok
+    assert doctor_packages.fits(have, limits) == ok
 
 
 def test_wrong_and_missing_packages_are_broken_and_extras_are_not():
     wanted = ["jax<0.13,>=0.7", "gymnasium[classic-control]<1.5,>=1.1", "optax>=0.2.5", "mujoco<4,>=3.3; extra == 'mujoco'"]
     have = {"jax": "0.4.1", "gymnasium": "1.4.0", "optax": None, "mujoco": None}
-    found = checks.packages(wanted, have.get)
+    found = doctor_packages.packages(wanted, have.get)
     assert found.state == "broken"
     assert found.detail == "jax is 0.4.1, swingup needs <0.13,>=0.7, optax is not installed"
     assert found.fix == "pip install 'jax<0.13,>=0.7' 'optax>=0.2.5'"
-    assert "mujoco is 4.0.0" in checks.packages(wanted, (have | {"mujoco": "4.0.0"}).get).detail
-    assert checks.packages([], have.get).state == "ok"
+    assert "mujoco is 4.0.0" in doctor_packages.packages(wanted, (have | {"mujoco": "4.0.0"}).get).detail
+    assert doctor_packages.packages([], have.get).state == "ok"
 
 
 # The GPU
@@ -105,9 +106,9 @@ def silent(command):
     ("driver", "extra"), [("550.54.15", "cuda12"), ("580.65.06", "cuda13"), ("535.1", "cuda12"), ("610.2", "cuda13")]
 )
 def test_the_install_line_follows_from_the_driver(driver, extra, tmp_path):
-    present = checks.nvidia(lambda command: SMI.format(driver, driver), tmp_path)
+    present = doctor_packages.nvidia(lambda command: SMI.format(driver, driver), tmp_path)
     assert present == Nvidia("NVIDIA H100 80GB HBM3", driver, 9.0, True)
-    found = checks.gpu(["CPU"], present, plain(), {})
+    found = doctor_packages.gpu(["CPU"], present, plain(), {})
     assert (found.state, found.fix) == ("missing", f"pip install -U 'jax[{extra}]==0.10.2'")
     assert driver in found.detail
 
@@ -116,28 +117,30 @@ def test_the_install_line_follows_from_the_driver(driver, extra, tmp_path):
 def test_without_nvidia_smi_the_kernel_tells(text, driver, tmp_path):
     (tmp_path / "proc/driver/nvidia").mkdir(parents=True)
     (tmp_path / "proc/driver/nvidia/version").write_text(text)
-    assert checks.nvidia(silent, tmp_path) == Nvidia("NVIDIA GPU", driver, 0, False)
-    assert checks.gpu(["CPU"], checks.nvidia(silent, tmp_path), plain(), {}).fix.startswith("docker run --gpus all")
+    assert doctor_packages.nvidia(silent, tmp_path) == Nvidia("NVIDIA GPU", driver, 0, False)
+    assert doctor_packages.gpu(["CPU"], doctor_packages.nvidia(silent, tmp_path), plain(), {}).fix.startswith(
+        "docker run --gpus all"
+    )
     (tmp_path / "dev").mkdir()
     (tmp_path / "dev/nvidia0").touch()
-    assert checks.nvidia(silent, tmp_path) == Nvidia("NVIDIA GPU", driver, 0, True)
+    assert doctor_packages.nvidia(silent, tmp_path) == Nvidia("NVIDIA GPU", driver, 0, True)
 
 
 def test_a_device_file_alone_is_a_gpu_of_unknown_driver(tmp_path):
     (tmp_path / "dev").mkdir()
     (tmp_path / "dev/nvidia0").touch()
-    assert "jax[cuda12]" in checks.gpu(["CPU"], checks.nvidia(silent, tmp_path), plain(), {}).fix
+    assert "jax[cuda12]" in doctor_packages.gpu(["CPU"], doctor_packages.nvidia(silent, tmp_path), plain(), {}).fix
 
 
 @pytest.mark.parametrize("answer", ["", "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n", ",\n"])
 def test_no_gpu_is_one_calm_line(answer, tmp_path):
-    found = checks.gpu(["CPU"], checks.nvidia(lambda command: answer, tmp_path), plain(), {})
+    found = doctor_packages.gpu(["CPU"], doctor_packages.nvidia(lambda command: answer, tmp_path), plain(), {})
     assert found == Check("GPU", "ok", "no GPU found; CPU it is")
 
 
 def test_a_command_that_is_not_there_or_fails_says_nothing():
-    assert checks.output(["no-such-command-x"]) == ""
-    assert checks.output(["false"]) == ""
+    assert doctor_packages.output(["no-such-command-x"]) == ""
+    assert doctor_packages.output(["false"]) == ""
 
 
 @pytest.mark.parametrize(
@@ -171,20 +174,23 @@ def test_a_command_that_is_not_there_or_fails_says_nothing():
     ],
 )
 def test_every_reason_for_an_unused_gpu_has_its_fix(present, found, environ, state, fix):
-    check = checks.gpu(["CPU"], present, found, environ)
+    check = doctor_packages.gpu(["CPU"], present, found, environ)
     assert (check.state, check.fix) == (state, fix)
 
 
 def test_a_gpu_that_jax_uses_is_fine():
-    check = checks.gpu(["NVIDIA H100"] * 8, Nvidia("NVIDIA H100", "580.1", 9.0, True), plain(), {})
+    check = doctor_packages.gpu(["NVIDIA H100"] * 8, Nvidia("NVIDIA H100", "580.1", 9.0, True), plain(), {})
     assert check == Check("GPU", "ok", "JAX uses 8 x NVIDIA H100")
 
 
 def test_a_jax_that_does_not_start_is_broken_with_its_fix():
     nowhere = Answer(None, "RuntimeError: Unable to initialize backend")
-    assert checks.engine(nowhere, plain(), {"JAX_PLATFORMS": "cuda"}).fix == "unset JAX_PLATFORMS"
-    assert checks.engine(nowhere, plain(), {}).fix == "pip install --force-reinstall jax==0.10.2 jaxlib==0.10.2"
-    assert checks.engine(Answer(None, "ModuleNotFoundError: No module named 'jax'"), plain(None), {}).fix == "pip install swingup"
+    assert doctor_packages.engine(nowhere, plain(), {"JAX_PLATFORMS": "cuda"}).fix == "unset JAX_PLATFORMS"
+    assert doctor_packages.engine(nowhere, plain(), {}).fix == "pip install --force-reinstall jax==0.10.2 jaxlib==0.10.2"
+    assert (
+        doctor_packages.engine(Answer(None, "ModuleNotFoundError: No module named 'jax'"), plain(None), {}).fix
+        == "pip install swingup"
+    )
 
 
 # What is tried in child processes
@@ -207,8 +213,8 @@ def test_pendulum_is_drawn_and_every_trial_has_an_answer(report):
 def test_a_broken_encoder_is_reported_and_not_raised(source, detail, tmp_path, monkeypatch):
     (tmp_path / "av.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
-    video = next(t for t in graphics.trials() if t.module == "av")
-    check = graphics.attempt(video)
+    video = next(t for t in doctor_graphics.trials() if t.module == "av")
+    check = doctor_graphics.attempt(video)
     assert (check.state, check.fix) == ("broken", video.repair)
     assert detail in check.detail
 
@@ -216,12 +222,12 @@ def test_a_broken_encoder_is_reported_and_not_raised(source, detail, tmp_path, m
 def test_a_child_that_hangs_is_given_up(tmp_path, monkeypatch):
     (tmp_path / "av.py").write_text("import time\ntime.sleep(60)")
     monkeypatch.syspath_prepend(tmp_path)
-    assert child.ask("graphics:encode", timeout=1.5) == Answer(None, "no answer within 2 s")
+    assert subprocess_call.ask("tools.doctor_graphics:encode", timeout=1.5) == Answer(None, "no answer within 2 s")
 
 
 def test_a_missing_package_is_missing_with_its_line():
-    trial = Trial("it", "no_such_module_x", ("graphics:draw", []), "pip install it", "never")
-    assert graphics.attempt(trial) == Check("it", "missing", "no_such_module_x is not installed", "pip install it")
+    trial = Trial("it", "no_such_module_x", ("tools.doctor_graphics:draw", []), "pip install it", "never")
+    assert doctor_graphics.attempt(trial) == Check("it", "missing", "no_such_module_x is not installed", "pip install it")
 
 
 @pytest.mark.parametrize(("choice", "fix"), [("egl", "apt-get install libegl1"), ("osmesa", "export MUJOCO_GL=egl, which needs")])
@@ -232,7 +238,7 @@ def test_a_broken_renderer_is_reported_with_its_fix(choice, fix, tmp_path, monke
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.setenv("MUJOCO_GL", choice)
     monkeypatch.setattr(sys, "platform", "linux")
-    check = graphics.attempt(next(t for t in graphics.trials() if t.name == "MuJoCo"))
+    check = doctor_graphics.attempt(next(t for t in doctor_graphics.trials() if t.name == "MuJoCo"))
     assert check.state == "broken"
     assert check.fix.startswith(fix)
 
@@ -241,17 +247,17 @@ def test_no_display_is_missing_and_a_dead_one_broken(monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    assert graphics.window().state == "missing"
+    assert doctor_graphics.window().state == "missing"
     monkeypatch.setenv("DISPLAY", ":77")
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
-    assert "SDL draws dummy" in graphics.window().detail
+    assert "SDL draws dummy" in doctor_graphics.window().detail
 
 
 # The measurement
 
 
 def test_measuring_compiles_each_program_once(report, monkeypatch):
-    importlib.import_module("swingup.learn")  # optax compiles something of its own when it is imported
+    importlib.import_module("swingup.core.engine")  # optax compiles something of its own when it is imported
     programs, jit = [], jax.jit
 
     def recorded(*args, **options):
@@ -259,16 +265,16 @@ def test_measuring_compiles_each_program_once(report, monkeypatch):
         return programs[-1]
 
     monkeypatch.setattr(jax, "jit", recorded)
-    found = speed.compute(4, 2, dataclasses.asdict(TINY), 0.1)
+    found = doctor_speed.compute(4, 2, dataclasses.asdict(TINY), 0.1)
     assert set(found["devices"]) <= set(report.devices)
     assert [p._cache_size() for p in programs] == [1, 1, 1] * len(found["speeds"])
 
 
 def test_the_median_leaves_the_first_call_out(monkeypatch):
     clock = iter([0.0, 0.0, 2e-6, 0.5, 0.5, 0.5 + 4e-6, 0.6, 0.6, 0.6 + 9e-6, 1.0])
-    monkeypatch.setattr(speed.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(doctor_speed.time, "perf_counter", lambda: next(clock))
     calls = []
-    assert speed.median(lambda: calls.append(1), 1.0) == 4.0
+    assert doctor_speed.median(lambda: calls.append(1), 1.0) == 4.0
     assert len(calls) == 4
 
 
@@ -324,8 +330,8 @@ def test_the_printed_report_has_its_sections_and_fits(report, width):
 
 def test_a_broken_machine_prints_its_fixes_verbatim():
     found = (
-        checks.engine(Answer(None, "RuntimeError: " + "very long " * 40), plain(), {}),
-        checks.gpu(["CPU"], Nvidia("NVIDIA H100 80GB HBM3", "580.65.06", 9.0, True), plain("0.12.0.1"), {}),
+        doctor_packages.engine(Answer(None, "RuntimeError: " + "very long " * 40), plain(), {}),
+        doctor_packages.gpu(["CPU"], Nvidia("NVIDIA H100 80GB HBM3", "580.65.06", 9.0, True), plain("0.12.0.1"), {}),
     )
     text = printed(Report(False, IDLE, {"swingup": "0.1.0", "jax": "0.12.0.1"}, (), found, "[a] workload", (), ()))
     assert max(map(len, text.splitlines())) <= 80

@@ -13,7 +13,7 @@ import pytest
 
 import swingup
 from faultcases import hostile, runs, troubled
-from swingup.cli import run as cli
+from swingup.cli.main import run as cli
 from swingup.errors import InputError
 from swingup.storage import checkpoint_reader, checkpoint_writer, trusted_modules
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import swingup
-from swingup.cli import run as cli
+from swingup.cli.main import run as cli
 from swingup.config.presets import base
 from swingup.config.settings import apply, check
 from swingup.envs.api import Outcome

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import swingup
-from swingup.cli import run as cli
+from swingup.cli.main import run as cli
 from swingup.core import agent as algorithm
 from swingup.core.agent import Agent
 from swingup.core.networks import Actor, Critic

@@ -14,11 +14,12 @@ from rich.console import Console
 
 import swingup
 from swingup import runtime
-from swingup.board import table
-from swingup.cli import run as cli
+from swingup.cli import output
+from swingup.cli.main import run as cli
 from swingup.errors import InputError
-from swingup.member import Member
 from swingup.multiseed import seeds
+from swingup.multiseed.status import Member
+from swingup.multiseed.table import table
 from swingup.runs import compare, group
 from swingup.runs.statistics import iqm
 from swingup.seeding import TRAIN, episode_seed
@@ -129,7 +130,7 @@ def test_a_seed_that_fails_does_not_stop_the_others(tmp_path):
     assert [*made.failed] == [1, 2]
     assert "the reward is nan" in made.failed[1]
     assert "its process was killed by SIGKILL" in made.failed[2]
-    lines = group.closing_lines(made.result, "X")
+    lines = output.closing_lines(made.result, "X")
     assert "2 of 4 seeds" in lines
     assert f"seed 1: {made.failed[1]}" in lines
 
@@ -195,10 +196,12 @@ from pathlib import Path
 import jax, numpy as np
 from swingup import runtime
 runtime.prepare(1)
-from swingup.config import apply, base, check, plan
+from swingup.config.presets import base
+from swingup.config.settings import apply, check
 from swingup.envs.registry import find
-from swingup.fused import FusedLoop
-from swingup.loop import Snapshot
+from swingup.loops.base import Snapshot
+from swingup.loops.fused import FusedLoop
+from swingup.training.build import plan
 
 ENV, settings = find("native/Pendulum-v1"), dict(
     hidden=(16, 16), batch=16, warmup=64, capacity=800, envs=8, updates=0.125, n_step=3, noise="ou", normalize=True)

@@ -10,7 +10,7 @@ import pytest
 import swingup
 from faultcases import runs
 from swingup import runtime
-from swingup.cli import run as cli
+from swingup.cli.main import run as cli
 from swingup.config.presets import base
 from swingup.config.settings import apply, check
 from swingup.envs.gym_env import GymEnv

@@ -16,9 +16,9 @@ RECIPE = Path(__file__).parent.parent / "docs" / "slurm.md"
 TRAINING = """
 import os, signal, sys, time
 from pathlib import Path
-from swingup import keeper
-from swingup.cli import run
-save, saves, warned = keeper.Keeper.save, [], Path(os.environ["WARNED"])
+from swingup.training import checkpointer
+from swingup.cli.main import run
+save, saves, warned = checkpointer.Keeper.save, [], Path(os.environ["WARNED"])
 def saved(self):
     saves.append(0)
     if len(saves) == 2 and not warned.exists():
@@ -27,7 +27,7 @@ def saved(self):
         while not self.stop.asked:
             time.sleep(0.01)
     return save(self)
-keeper.Keeper.save = saved
+checkpointer.Keeper.save = saved
 sys.exit(run(sys.argv[1:]))
 """
 

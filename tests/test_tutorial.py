@@ -185,9 +185,9 @@ def test_recording_changes_nothing_that_is_learnt(recorded, tmp_path):
 
 
 def test_a_finished_run_is_filmed_and_played_by_command(recorded, capsys):
-    from swingup import cli
+    from swingup.cli import main
 
-    assert cli.run(["video", str(recorded.folder), "--episodes", "2", "--json"]) == 0
+    assert main.run(["video", str(recorded.folder), "--episodes", "2", "--json"]) == 0
     clips = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [c["length"] for c in clips] == [200, 200]
     assert clips[0]["return"] == pytest.approx(recorded.result["mean"])  # the closing evaluation's first episode
@@ -196,12 +196,12 @@ def test_a_finished_run_is_filmed_and_played_by_command(recorded, capsys):
 
 
 def test_a_window_needs_a_display(recorded, capsys, monkeypatch):
-    from swingup import cli
+    from swingup.cli import main
 
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     for argv in (["watch", str(recorded.folder)], ["train", "Pendulum-v1", "--render"]):
-        assert cli.run(argv) == 2
+        assert main.run(argv) == 2
         err = capsys.readouterr().err
         assert "no display" in err
         assert err.count("\n") == 1

@@ -497,8 +497,8 @@ if "{env}".startswith("Half"):
 from pathlib import Path
 from swingup.envs.gym_env import GymEnv
 from swingup.envs.registry import factory
-from swingup.policy import Policy
-from swingup.video import film
+from swingup.core.policy import Policy
+from swingup.reports.video import film
 
 class Push:
     def apply(self, params, obs):

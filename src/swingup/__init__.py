@@ -9,15 +9,15 @@ __version__ = "0.1.0"
 
 # Public name -> module. Resolved on first use, so that `import swingup` and `swingup --help` need no JAX.
 PUBLIC = {
-    "train": "training",
-    "resume": "training",
-    "load": "run",
-    "Run": "run",
-    "Group": "group",
-    "Config": "config",
-    "DDPG": "model",
-    "TD3": "model",
-    "Policy": "policy",
+    "train": "api",
+    "resume": "api",
+    "load": "runs.run",
+    "Run": "runs.run",
+    "Group": "runs.group",
+    "Config": "config.settings",
+    "DDPG": "sb3",
+    "TD3": "sb3",
+    "Policy": "core.policy",
     "InputError": "errors",
     "EnvFault": "errors",
     "Diverged": "errors",
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from swingup.errors import Diverged as Diverged
     from swingup.errors import EnvFault as EnvFault
     from swingup.errors import InputError as InputError
-    from swingup.model import DDPG as DDPG
-    from swingup.model import TD3 as TD3
     from swingup.runs.group import Group as Group
     from swingup.runs.run import Run as Run
     from swingup.runs.run import load as load
+    from swingup.sb3 import DDPG as DDPG
+    from swingup.sb3 import TD3 as TD3
 
 __all__ = [*PUBLIC]
 

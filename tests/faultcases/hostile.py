@@ -388,7 +388,7 @@ def model(folder: Path) -> int:
 
 
 def command(*args: Any) -> Callable[[Path], int]:
-    from swingup.cli import run
+    from swingup.cli.main import run
 
     return lambda folder: run([args[0], str(folder), *map(str, args[1:])])
 

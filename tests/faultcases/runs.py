@@ -37,7 +37,7 @@ def python(code: str, *args: Any, **environment: str) -> subprocess.Popen:
     )
 
 
-CLI = "import sys; from swingup.cli import run; sys.exit(run(sys.argv[1:]))"
+CLI = "import sys; from swingup.cli.main import run; sys.exit(run(sys.argv[1:]))"
 
 
 def swing(*args: Any, code: str = CLI, **environment: str) -> subprocess.CompletedProcess:
@@ -114,16 +114,16 @@ class Killed:
 
 # Where a signal arrives: which function of which module, and at which of its calls.
 PHASES = {
-    "collect": "loop.HostLoop.launch",
-    "update": "loop.HostLoop.tick",
-    "compile": "loop.HostLoop.__init__",
-    "compiled": "loop.Program.__call__",
-    "evaluation": "keeper.evaluate_policy",
+    "collect": "host.HostLoop.launch",
+    "update": "host.HostLoop.tick",
+    "compile": "host.HostLoop.__init__",
+    "compiled": "base.Program.__call__",
+    "evaluation": "checkpointer.evaluate_policy",
     "episode": "policy.Policy.act",
-    "save": "keeper.Keeper.save",
+    "save": "checkpointer.Keeper.save",
     "write": "disk.write",
-    "policy": "store.save_policy",
-    "closing": "keeper.evaluate_policy",
+    "policy": "policy_file.save_policy",
+    "closing": "checkpointer.evaluate_policy",
     "video": "video.Recorder.step",
     "encode": "video.Movie.add",
 }
@@ -131,7 +131,12 @@ PHASES = {
 SIGNALLED = """
 import json, os, signal, sys, time
 from pathlib import Path
-from swingup import checkpoint, cli, disk, keeper, loop, policy, store, video
+from swingup.cli import main
+from swingup.core import policy
+from swingup.loops import base, host
+from swingup.reports import video
+from swingup.storage import checkpoint_writer, disk, policy_file
+from swingup.training import checkpointer
 owner, name, when, note = {owner}, {name!r}, {when}, {note!r}
 plain, calls, told = getattr(owner, name), [], {{}}
 def signalled(*args, **options):
@@ -141,13 +146,13 @@ def signalled(*args, **options):
         os.kill(os.getpid(), signal.SIGTERM)
     return plain(*args, **options)
 setattr(owner, name, signalled)
-save = checkpoint.Checkpoints.save
+save = checkpoint_writer.Checkpoints.save
 def saved(*args, **options):
     path = save(*args, **options)
     told["durable"] = time.monotonic()
     return path
-checkpoint.Checkpoints.save = saved
-code = cli.run(sys.argv[1:])
+checkpoint_writer.Checkpoints.save = saved
+code = main.run(sys.argv[1:])
 told["end"] = time.monotonic()
 Path(note).write_text(json.dumps(told))
 sys.exit(code)

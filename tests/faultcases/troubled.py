@@ -39,7 +39,7 @@ CODE = """
 import sys
 from functools import partial
 from swingup.envs import subprocess_env as workers
-from swingup.cli import run
+from swingup.cli.main import run
 workers.WorkerEnv = partial(workers.WorkerEnv, deadline=8.0)
 sys.exit(run(sys.argv[1:]))
 """

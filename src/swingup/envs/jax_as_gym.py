@@ -7,17 +7,17 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from swingup.envs.api import JaxEnv
 from swingup.envs.jax_env import compiled
-from swingup.envs.registry import find
 
 
-class Wrapped(gymnasium.Env):
-    """The environment of a name such as `native/Pendulum-v1`; render_mode: None or rgb_array. Truncates at its own limit."""
+class JaxGymEnv(gymnasium.Env):
+    """A `JaxEnv` that is called `name`; render_mode: None or rgb_array. Truncates at its own limit."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012 (Gymnasium's own form)
 
-    def __init__(self, name: str, render_mode: str | None = None):
-        self.name, self.env, self.render_mode = name, find(name), render_mode
+    def __init__(self, env: JaxEnv, name: str, render_mode: str | None = None):
+        self.name, self.env, self.render_mode = name, env, render_mode
         spec = self.env.spec
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, spec.obs_shape, np.float32)
         low, high = (np.array(b, spec.action_dtype).reshape(spec.action_shape) for b in (spec.low, spec.high))

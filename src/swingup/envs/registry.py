@@ -65,9 +65,9 @@ def factory(env: Any, **options: Any) -> Callable[[], gymnasium.Env]:
 
 def wrapped(env: str, options: dict[str, Any]) -> Callable[[], gymnasium.Env]:
     """A function that makes an environment written in JAX, in Gymnasium's clothes."""
-    from swingup.envs.jax_as_gym import Wrapped
+    from swingup.envs.jax_as_gym import JaxGymEnv
 
-    return lambda: Wrapped(env, **options)
+    return lambda: JaxGymEnv(find(env), env, **options)
 
 
 # How many episodes an evaluation plays side by side.

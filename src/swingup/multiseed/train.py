@@ -12,12 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from swingup.board import Board, Events, board
 from swingup.config.settings import Config, check
 from swingup.errors import InputError
-from swingup.member import Member, Watch
+from swingup.multiseed.processes import Pool
 from swingup.multiseed.seeds import Seeds, chosen
-from swingup.pool import Pool
+from swingup.multiseed.status import Member, Watch
+from swingup.multiseed.table import Board, Events, board
 from swingup.reports.progress import console_of
 from swingup.runs.group import Group
 from swingup.runs.run import Run

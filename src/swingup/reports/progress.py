@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from swingup.loops.base import Tick
 from swingup.loops.evaluation import Evaluation
 from swingup.reports.learning_curve import Curve, in_notebook
+
+if TYPE_CHECKING:
+    from swingup.loops.base import Tick
 
 
 def console_of(quiet: bool) -> Any:

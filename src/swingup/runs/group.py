@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import time
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -81,19 +80,3 @@ def evaluate(group: Group, episodes: int, seed: int | None, best: bool, within: 
     started = time.monotonic()
     means: dict[int, float | None] = {run.config.seed: run.evaluate(episodes, seed, best, within).mean for run in group.runs}
     return {**summary(means), "seconds": round(time.monotonic() - started, 2), "run": str(group.folder)}
-
-
-def closing_lines(result: dict[str, Any], env: str) -> str:
-    """A group's result for a person: a line over all seeds, and one for each."""
-    seeds, done = result["seeds"], [x for x in result["seeds"].values() if x is not None]
-    ends = f" (95 % interval {result['ci95'][0]:,.1f} to {result['ci95'][1]:,.1f})" if result["ci95"] else ""
-    figure = f"interquartile mean {result['iqm']:,.1f}{ends}, " if done else ""
-    count = f"{len(seeds)} seeds" if len(done) == len(seeds) else f"{len(done)} of {len(seeds)} seeds"
-    head = f"{env}: {figure}{count} in {result['seconds']:.1f} s · {result['run']}"
-    failed = result.get("failed", {})
-    lines = [f"  seed {k}: {failed.get(k, 'not finished') if mean is None else f'{mean:,.1f}'}" for k, mean in seeds.items()]
-    return "\n".join([head, *lines])
-
-
-def resume_line(group: Group) -> str:
-    return f"interrupted; go on with: swingup resume {shlex.quote(str(group.folder))}"

@@ -5,21 +5,16 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from swingup import runtime
+from swingup.config.settings import Config
+from swingup.envs.registry import in_jax
 from swingup.errors import InputError
+from swingup.training.environments import Envs
 from swingup.types import Spec
 
 if TYPE_CHECKING:
     from swingup.core.engine import Plan
-from typing import TYPE_CHECKING
-
-from swingup import runtime
-from swingup.config.settings import Config
-from swingup.envs.registry import in_jax
-from swingup.training.build import fit, plan
-
-if TYPE_CHECKING:
     from swingup.loops.base import Loop
-from swingup.training.environments import Envs
 
 
 def fit(config: Config, spec: Spec) -> None:

@@ -1,6 +1,6 @@
 """A function of ours in a child process, for whatever may crash, hang or print: `ask` always has an answer.
 
-python -m swingup.child MODULE:FUNCTION ARGUMENTS      one line of JSON: the value, or the error
+python -m swingup.tools.subprocess_call MODULE:FUNCTION ARGUMENTS      one line of JSON: the value, or the error
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def ask(function: str, args: Sequence[Any] = (), env: Mapping[str, str] | None =
     """Call a function, named as module:function of swingup, in a child process. Arguments and value are JSON; seconds of `timeout`; never raises."""
     path = os.pathsep.join(os.path.abspath(p) for p in sys.path if p)
     settings = {**os.environ, **(env or {}), "PYTHONPATH": path, "PYGAME_HIDE_SUPPORT_PROMPT": "1"}
-    command = [sys.executable, "-m", "swingup.child", function, json.dumps(args)]
+    command = [sys.executable, "-m", "swingup.tools.subprocess_call", function, json.dumps(args)]
     try:
         with tempfile.TemporaryDirectory() as folder:  # MuJoCo leaves a log in the current one
             done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=folder, env=settings)

@@ -17,7 +17,7 @@ from typing import Any
 
 import cloudpickle
 
-from swingup.member import Member, Watch
+from swingup.multiseed.status import Member, Watch
 from swingup.runtime import accelerated
 from swingup.training.signals import Stop
 

@@ -17,13 +17,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from swingup.checks import Check, engine, gpu, nvidia, packages, requirements, version, versions
-from swingup.child import ask
 from swingup.config.presets import base
 from swingup.config.settings import Config, check
 from swingup.errors import InputError
-from swingup.graphics import attempt, trials, window
-from swingup.speed import Speed, several
+from swingup.tools.doctor_graphics import attempt, trials, window
+from swingup.tools.doctor_packages import Check, engine, gpu, nvidia, packages, requirements, version, versions
+from swingup.tools.doctor_speed import Speed, several
+from swingup.tools.subprocess_call import ask
 
 # Load per core from which a measurement is not to be trusted; difference that counts as one.
 BUSY, ALIKE = 0.5, 1.1
@@ -103,7 +103,7 @@ def examine(obs: int, actions: int, config: Config, seconds: float) -> Report:
         settings = dataclasses.asdict(replace(config, threads=threads))
         # Without this JAX takes most of the GPU's memory, and fails where a training run holds it.
         env = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **only}
-        answers.append(ask("speed:compute", (obs, actions, settings, seconds / len(counts)), env, 120 + seconds))
+        answers.append(ask("tools.doctor_speed:compute", (obs, actions, settings, seconds / len(counts)), env, 120 + seconds))
     devices = tuple(answers[0].value["devices"]) if answers[0].value else ()
     speeds = tuple(Speed(**s) for a in answers if a.value for s in a.value["speeds"])
     essential = [packages(requirements(), version), engine(answers[0], found, os.environ)]

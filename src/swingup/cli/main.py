@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from swingup.commands import COMMANDS
+from swingup.cli.commands import COMMANDS
 from swingup.errors import Diverged, EnvFault, InputError, nearest
 from swingup.storage.checkpoint_reader import Unloadable
 

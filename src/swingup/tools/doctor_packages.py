@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from swingup import __version__
-from swingup.child import Answer
+from swingup.tools.subprocess_call import Answer
 
 PACKAGES = (
     "jax", "jaxlib", "numpy", "optax", "gymnasium", "safetensors", "tyro", "rich", "tensorboard", "tensorboardX", "mujoco",

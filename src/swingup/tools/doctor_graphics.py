@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from swingup.checks import Check
-from swingup.child import ask
+from swingup.tools.doctor_packages import Check
+from swingup.tools.subprocess_call import ask
 
 
 class Trial(NamedTuple):
@@ -34,12 +34,16 @@ def trials() -> list[Trial]:
         mesa = f"export MUJOCO_GL=egl, which needs: {mesa}"
     again = "pip install --force-reinstall"
     return [
-        Trial("pictures", "pygame", ("graphics:draw", ["Pendulum-v1"]), "pip install pygame-ce", f"{again} pygame-ce"),
-        Trial("MuJoCo", "mujoco", ("graphics:draw", ["InvertedPendulum-v5"]), "pip install 'swingup[mujoco]'", mesa),
+        Trial("pictures", "pygame", ("tools.doctor_graphics:draw", ["Pendulum-v1"]), "pip install pygame-ce", f"{again} pygame-ce"),
+        Trial("MuJoCo", "mujoco", ("tools.doctor_graphics:draw", ["InvertedPendulum-v5"]), "pip install 'swingup[mujoco]'", mesa),
         Trial(
-            "Box2D", "Box2D", ("graphics:draw", ["BipedalWalker-v3"]), "pip install 'swingup[box2d]'", f"{again} 'swingup[box2d]'"
+            "Box2D",
+            "Box2D",
+            ("tools.doctor_graphics:draw", ["BipedalWalker-v3"]),
+            "pip install 'swingup[box2d]'",
+            f"{again} 'swingup[box2d]'",
         ),
-        Trial("video", "av", ("graphics:encode", []), "pip install av", f"{again} --no-cache-dir av"),
+        Trial("video", "av", ("tools.doctor_graphics:encode", []), "pip install av", f"{again} --no-cache-dir av"),
     ]
 
 
@@ -57,7 +61,7 @@ def window() -> Check:
 
     if not display():
         return Check("window", "missing", "no display here: episodes cannot be watched live, videos can be made")
-    answer = ask("graphics:open_display")
+    answer = ask("tools.doctor_graphics:open_display")
     if answer.error:
         return Check("window", "broken", answer.error, "check DISPLAY and SDL_VIDEODRIVER; over ssh, connect with ssh -X")
     return Check("window", "ok", answer.value)

@@ -5,29 +5,24 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
-import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import tyro
 
+from swingup.cli.flags import parse, switch_flags, translate
+from swingup.cli.output import conclude, conclude_group, tell
 from swingup.config.presets import base, pick
 from swingup.config.settings import FIELDS, Config, check, flag
 from swingup.errors import InputError
-from swingup.flags import parse, switch_flags, translate
 from swingup.runs.compare import Metric
 from swingup.storage import trusted_modules
 from swingup.storage.run_folder import find_run, read_config
 from swingup.training.options import Options
 from swingup.training.session import run_training
-
-if TYPE_CHECKING:
-    from swingup.runs.group import Group
-    from swingup.runs.run import Run
 
 
 @dataclass(frozen=True)
@@ -92,28 +87,6 @@ def train_group(wanted: Train, config: Config, options: Options, threads: bool, 
         return conclude_group(resume_seeds(options.run_dir, None, None, options, command), wanted.json)
     seeds = Seeds(numbers(wanted.seeds or ""), mode_of(wanted.seeds_mode), threads)
     return conclude_group(train_seeds(config, config.env, seeds, options, command), wanted.json)
-
-
-def conclude_group(group: Group, as_json: bool) -> int:
-    """Print what a group's seeds came to, or how to go on with them."""
-    from swingup.runs.group import closing_lines, resume_line
-
-    if set(group.unfinished) - set(group.failed):
-        print(f"swingup: {resume_line(group)}", file=sys.stderr)
-        return 75
-    print(json.dumps(group.result) if as_json else closing_lines(group.result, group.about["env"]))
-    return 1 if group.failed else 0
-
-
-def conclude(run: Run, as_json: bool) -> int:
-    """Print what a run came to, or how to go on with it."""
-    from swingup.runs.run import closing
-
-    if not run.result:
-        print(f"swingup: interrupted; go on with: swingup resume {shlex.quote(str(run.folder))}", file=sys.stderr)
-        return 75
-    print(json.dumps(run.result) if as_json else closing(run.result, run.config.env))
-    return 0
 
 
 Module = Annotated[str, tyro.conf.arg(name="import", metavar="MODULE")]
@@ -232,10 +205,11 @@ def score(command: str, argv: list[str], episodes: int) -> int:
     from swingup.runs.run import closing, figures, load
 
     if command == "eval" and (play.run / "group.json").is_file():
+        from swingup.cli import output
         from swingup.runs import group
 
         result = group.evaluate(group.Group(play.run), play.episodes, play.seed, play.best, play.within)
-        print(json.dumps(result) if play.json else group.closing_lines(result, group.Group(play.run).about["env"]))
+        print(json.dumps(result) if play.json else output.closing_lines(result, group.Group(play.run).about["env"]))
         return 0
     run = load(play.run)
     if command == "watch":
@@ -258,24 +232,12 @@ def video(argv: list[str]) -> int:
     return 0
 
 
-def tell(as_json: bool, found: dict[str, Any], show: Callable[[Any], None]) -> int:
-    """Print findings as one JSON line, or let `show` print them on a console for a person."""
-    from rich.console import Console
-
-    if as_json:
-        print(json.dumps(found))
-    else:
-        show(Console(highlight=False))
-    return 0
-
-
 def compare(argv: list[str]) -> int:
     """swingup compare A B: is B better than A, over seeds?"""
-    from swingup import commands
     from swingup.runs import compare as comparing
     from swingup.runs import compare_report
 
-    wanted = parse(commands.Compare, "compare", translate(argv), ["--metric", "--json", "--no-json"])
+    wanted = parse(Compare, "compare", translate(argv), ["--metric", "--json", "--no-json"])
     found = comparing.compare(wanted.a, wanted.b, wanted.metric)
     return tell(wanted.json, compare_report.report(found), partial(compare_report.show, found))
 
@@ -284,7 +246,7 @@ def doctor(argv: list[str]) -> int:
     """swingup doctor: what it runs on, and whether it will work."""
     from rich.console import Console
 
-    from swingup.doctor import Doctor, examine, show
+    from swingup.tools.doctor import Doctor, examine, show
 
     wanted = parse(Doctor, "doctor", translate(argv), [*(flag(f.name) for f in dataclasses.fields(Doctor)), "--no-json"])
     config = wanted.settings()
@@ -314,7 +276,7 @@ def bench(argv: list[str]) -> int:
     config = check(replace(wanted.settings, env=env, preset=pick(wanted.settings.preset, env).name))
     from rich.console import Console
 
-    from swingup import bench as benching
+    from swingup.tools import bench as benching
 
     with Console(stderr=True).status("training, some seconds"):
         report = benching.bench(config)

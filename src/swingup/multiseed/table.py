@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from swingup.member import Member
+from swingup.multiseed.status import Member
 
 STYLE = {"waiting": "dim", "starting": "dim", "training": "", "done": "green", "stopped": "yellow", "failed": "red"}
 
