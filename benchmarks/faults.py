@@ -1,9 +1,10 @@
-"""Every fault that a run is promised to survive, in full: `python benchmarks/faults.py [PART] [--count N] [--env ENV]`.
+"""All faults that a run must survive: `python benchmarks/faults.py [PART] [--count N] [--env ENV]`.
 
-Each part writes its figures into docs/results/reliability.csv and the page docs/reliability.md is made from that file
-(`--render` makes it without running anything). Exits with 1 if a single case fails. The tests run a smaller draw of the same cases.
+Each part writes its figures into docs/results/reliability.csv; docs/reliability.md is made from that file
+(`--render` makes it without running anything). Exits with 1 if a single case fails. The tests run a smaller
+sample of the same cases.
 
-    kill       SIGKILL at random instants, inside saves too, then the end: the same bytes as the uninterrupted run
+    kill       SIGKILL at random instants, inside saves too, then a resume: the uninterrupted run's bytes
     saves      a save interrupted at its system calls; bits flipped in checkpoints, files cut
     cores      the same seed in fresh processes that see one core or two
     workers    environments' processes killed, raising, hanging
@@ -34,7 +35,7 @@ from unittest import mock
 import numpy as np
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT))
 
 import faultcases.contracts  # noqa: E402
 import faultcases.hostile  # noqa: E402
@@ -101,8 +102,8 @@ def saves(wanted: Wanted) -> Iterator[Row]:
     """Interrupted saves and damaged files, on checkpoints alone."""
     checkpoint_writer.CHUNK_BYTES = 5 * faultcases.saves.ROW_BYTES
     work = {
-        "a save interrupted at a system call (SIGKILL, ENOSPC, EIO, short writes)": lambda n: faultcases.saves.interruptions(
-            n or 10**6
+        "a save interrupted at a system call (SIGKILL, ENOSPC, EIO, short writes)": lambda n: (
+            faultcases.saves.interruptions(n or 10**6)
         ),
         "one bit of a checkpoint flipped": lambda n: faultcases.saves.damages(n or 1000, cut=False),
         "a file of a checkpoint cut short": lambda n: faultcases.saves.damages(n or 200, cut=True, seed=1),
@@ -111,7 +112,15 @@ def saves(wanted: Wanted) -> Iterator[Row]:
         started = time.monotonic()
         done = do(wanted.count)
         bad = [f"{name}: {problem}" for name, problem in done if problem]
-        yield Row("saves", what, len(done), len(bad), time.monotonic() - started, wanted.command("saves"), "; ".join(bad[:3]))
+        yield Row(
+            "saves",
+            what,
+            len(done),
+            len(bad),
+            time.monotonic() - started,
+            wanted.command("saves"),
+            "; ".join(bad[:3]),
+        )
 
 
 def cores(wanted: Wanted) -> Iterator[Row]:
@@ -127,7 +136,15 @@ def cores(wanted: Wanted) -> Iterator[Row]:
             ends.append(runs.final(folder) if done.returncode == 0 else {"error": done.stderr})
         odd = [why for end in ends[-count:] if (why := runs.differing(end, ends[0]))]
         what = f"same seed, fresh process, {seen} core{'s' * (seen > 1)} visible"
-        yield Row("cores", what, count, len(odd), time.monotonic() - started, wanted.command("cores"), "; ".join(odd[:3]))
+        yield Row(
+            "cores",
+            what,
+            count,
+            len(odd),
+            time.monotonic() - started,
+            wanted.command("cores"),
+            "; ".join(odd[:3]),
+        )
 
 
 def workers(wanted: Wanted) -> Iterator[Row]:
@@ -143,7 +160,9 @@ def workers(wanted: Wanted) -> Iterator[Row]:
         note = odd or f"{restarts} restarts, same bytes as the undisturbed run"
         failures = troubles if odd else count - troubles
         what = f"a worker's step made to {kind}"
-        yield Row("workers", what, troubles, failures, time.monotonic() - started, wanted.command("workers"), note)
+        yield Row(
+            "workers", what, troubles, failures, time.monotonic() - started, wanted.command("workers"), note
+        )
 
 
 def hostile(wanted: Wanted) -> Iterator[Row]:
@@ -151,7 +170,9 @@ def hostile(wanted: Wanted) -> Iterator[Row]:
     started, names = time.monotonic(), list(faultcases.hostile.CASES)[: wanted.count]
     sound, work = wanted.folder / "sound", wanted.folder / "work"
     work.mkdir()
-    settings = runs.flags(steps=300, warmup=100, capacity=100, every=100, evaluate=100, more="final-episodes=1")
+    settings = runs.flags(
+        steps=300, warmup=100, capacity=100, every=100, evaluate=100, more="final-episodes=1"
+    )
     runs.swing("train", "Pendulum-v1", *settings, "--quiet", "--run-dir", sound)
     command = [sys.executable, str(faultcases.hostile.__file__), str(sound), str(work), *names]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -159,7 +180,10 @@ def hostile(wanted: Wanted) -> Iterator[Row]:
     bad = [f"{f['case']}: {why}" for f in found if (why := faultcases.hostile.verdict(f))]
     bad += [f"{name}: not reached, {done.stderr[-200:]}" for name in names[len(found) :]]
     refused = sum(any(said["code"] for said in f["said"].values()) for f in found)
-    note = "; ".join(bad[:3]) or f"{refused} refused in one line, {len(found) - refused} repaired or passed over with a warning"
+    note = (
+        "; ".join(bad[:3])
+        or f"{refused} refused in one line, {len(found) - refused} repaired or passed over with a warning"
+    )
     yield Row(
         "hostile",
         "hostile files in a run's folder",
@@ -173,13 +197,14 @@ def hostile(wanted: Wanted) -> Iterator[Row]:
 
 # How many signals arrive in each phase, and among how many of its calls they are drawn.
 SIGNALS = {
-    "collect": (7, 300), "update": (7, 300), "compile": (1, 1), "compiled": (4, 4), "episode": (8, 390), "evaluation": (2, 2),
-    "save": (3, 3), "write": (6, 8), "policy": (3, 3), "video": (5, 250), "encode": (4, 200),
+    "collect": (7, 300), "update": (7, 300), "compile": (1, 1), "compiled": (4, 4), "episode": (8, 390),
+    "evaluation": (2, 2), "save": (3, 3), "write": (6, 8), "policy": (3, 3), "video": (5, 250),
+    "encode": (4, 200),
 }  # fmt: skip
 
 
 def signals(wanted: Wanted) -> Iterator[Row]:
-    """SIGTERM in every phase: a durable checkpoint within five seconds, exit 75, and the same end after a resume."""
+    """SIGTERM in every phase: a durable checkpoint in five seconds, exit 75, the same end when resumed."""
     settings = [*runs.flags(steps=300, warmup=100, capacity=100, every=100, evaluate=100), "--quiet"]
     whole = wanted.folder / "whole"
     runs.swing("train", "Pendulum-v1", *settings, "--run-dir", whole)
@@ -189,7 +214,12 @@ def signals(wanted: Wanted) -> Iterator[Row]:
         instants = sorted(draw.sample(range(1, calls + 1), min(wanted.count or number, number, calls)))
         for when in instants:
             folder = wanted.folder / f"{phase}{when}"
-            args = ["train", "Pendulum-v1", *settings, *(["--record"] if phase in ("video", "encode") else [])]
+            args = [
+                "train",
+                "Pendulum-v1",
+                *settings,
+                *(["--record"] if phase in ("video", "encode") else []),
+            ]
             done, seconds = runs.signalled(phase, when, folder, args)
             after = runs.swing("resume", folder, "--quiet", "--require-exact")
             slowest = max(slowest, seconds.get("durable", 99.0))
@@ -199,7 +229,15 @@ def signals(wanted: Wanted) -> Iterator[Row]:
                 bad.append(f"call {when}: {after.stderr[-200:] if after.returncode else odd}")
         note = "; ".join(bad[:3]) or f"at most {slowest:.2f} s to the durable checkpoint"
         what = f"SIGTERM in phase {phase}"
-        yield Row("signals", what, len(instants), len(bad), time.monotonic() - started, wanted.command("signals"), note)
+        yield Row(
+            "signals",
+            what,
+            len(instants),
+            len(bad),
+            time.monotonic() - started,
+            wanted.command("signals"),
+            note,
+        )
 
 
 def contract(wanted: Wanted) -> Iterator[Row]:
@@ -228,32 +266,38 @@ def trained(folder: Path, capacity: int) -> tuple[Any, Any]:
 
     from swingup import runtime
     from swingup.config.presets import base
-    from swingup.config.settings import check
     from swingup.core.replay_buffer import Replay
-    from swingup.reports.metrics_logger import Logs
-    from swingup.training.build import make_loop
-    from swingup.training.checkpointer import Keeper
-    from swingup.training.environments import make_envs
+    from swingup.reports.metrics_logger import MetricsLogger
+    from swingup.storage.disk import WriteGuard
+    from swingup.training.build import RunBuilder
+    from swingup.training.callbacks import Callbacks
+    from swingup.training.checkpointer import Checkpointer
+    from swingup.training.environments import open_environments
     from swingup.training.options import Options
-    from swingup.training.signals import Stop
+    from swingup.training.signals import StopRequest
 
-    config = check(replace(base("HalfCheetah-v5"), capacity=capacity))
-    runtime.prepare(config.threads)
-    envs = make_envs(config, config.env, Options(quiet=True))
-    loop = make_loop(config, envs)
+    builder = RunBuilder(replace(base("HalfCheetah-v5"), capacity=capacity))
+    runtime.prepare(builder.threads)
+    envs = open_environments(builder.environments(builder.env, Options(quiet=True))).__enter__()
+    loop: Any = builder.loop(envs)
     rows = np.random.default_rng(0).normal(size=loop.state.replay.rows.shape).astype(np.float32)
     loop.state = loop.state._replace(replay=Replay(jnp.array(rows), jnp.int32(len(rows))))
     loop.filled = len(rows)
     folder.mkdir(parents=True)
-    logs = Logs(folder, print, loop)
-    return loop, Keeper(config, folder, loop, envs.testing, logs, Stop())
+    callbacks, guard = Callbacks([MetricsLogger(folder, print, loop)], (), print), WriteGuard(folder, print)
+    evaluator = builder.evaluator(
+        loop, envs.evaluation, folder, callbacks, StopRequest(), guard, remark=print
+    )
+    writer, profile = builder.checkpoint_writer(folder), builder.profile()
+    parts = (writer, loop, evaluator, callbacks, guard, print)
+    return loop, Checkpointer(*parts, can_restore_episodes=True, profile=profile)
 
 
 def ticks(loop: Any, number: int) -> float:
     """Seconds that so many iterations take."""
     started = time.perf_counter()
     for _ in range(number):
-        loop.tick()
+        loop.step()
     return time.perf_counter() - started
 
 
@@ -263,31 +307,42 @@ def quartiles(values: list[float], unit: str) -> str:
 
 
 def checkpoints(wanted: Wanted, every: int = 10_000, block: int = 500) -> Iterator[Row]:
-    """A save, and whatever it slows down after it, against as many steps without one; `every` new rows for each save."""
+    """A save and what it slows down after it, against as many steps without; `every` new rows per save."""
     import jax
 
     from swingup.core import replay_buffer
 
     started, rounds, shares, saving = time.monotonic(), wanted.count or 12, [], []
-    loop, keeper = trained(wanted.folder / "run", 1_000_000)
+    loop, checkpointer = trained(wanted.folder / "run", 1_000_000)
     add = jax.jit(replay_buffer.add, donate_argnums=0)
     rows = np.zeros((block, 1, loop.plan.agent.layout.width), np.float32)
     ticks(loop, 100)
     begun = time.perf_counter()
-    keeper.save()
+    checkpointer.save()
     first = time.perf_counter() - begun
     for _ in range(rounds):
         plain = ticks(loop, block)
         for k in range(every // block - 2):
             loop.state = loop.state._replace(replay=add(loop.state.replay, rows + k))
         begun = time.perf_counter()
-        keeper.save()
+        checkpointer.save()
         saving.append(time.perf_counter() - begun)
         after = ticks(loop, block)
         shares.append(100 * (saving[-1] + after - plain) / (plain * every / block))
-    note = f"{quartiles(shares, ' %')} of the time of {every:,} steps; a save {quartiles(saving, ' s')}, the first of a process {first:.1f} s"
+    note = (
+        f"{quartiles(shares, ' %')} of the time of {every:,} steps; "
+        f"a save {quartiles(saving, ' s')}, the first of a process {first:.1f} s"
+    )
     what = "cost of a checkpoint every 10,000 steps, HalfCheetah-v5, replay of a million rows (at most 2 %)"
-    yield Row("cost", what, rounds, int(np.median(shares) >= 2), time.monotonic() - started, wanted.command("cost"), note)
+    yield Row(
+        "cost",
+        what,
+        rounds,
+        int(np.median(shares) >= 2),
+        time.monotonic() - started,
+        wanted.command("cost"),
+        note,
+    )
 
 
 @contextlib.contextmanager
@@ -302,7 +357,11 @@ def unguarded() -> Iterator[None]:
         put(agent, "keep_if", lambda ok, tree: tree)
         put(gym_env, "check_array", lambda value, space, where: value)
         put(gym_env, "check_finite", lambda obs, where: obs)
-        put(gym_env, "check_outcome", lambda result, where: (result[0], float(result[1]), bool(result[2]), bool(result[3])))
+        put(
+            gym_env,
+            "check_outcome",
+            lambda result, where: (result[0], float(result[1]), bool(result[2]), bool(result[3])),
+        )
         yield
 
 
@@ -322,7 +381,15 @@ def guards(wanted: Wanted, block: int = 200) -> Iterator[Row]:
         shares.append(100 * (with_them / without - 1))
     what = "cost of the guards, HalfCheetah-v5 (at most 1 %)"
     note = f"{quartiles(shares, ' %')} of the time of a step"
-    yield Row("cost", what, len(shares), int(np.median(shares) >= 1), time.monotonic() - started, wanted.command("cost"), note)
+    yield Row(
+        "cost",
+        what,
+        len(shares),
+        int(np.median(shares) >= 1),
+        time.monotonic() - started,
+        wanted.command("cost"),
+        note,
+    )
 
 
 def cost(wanted: Wanted) -> Iterator[Row]:
@@ -361,31 +428,47 @@ def read() -> list[Row]:
         return []
     with RESULTS.open(newline="") as file:
         return [
-            Row(r["part"], r["what"], int(r["cases"]), int(r["failures"]), float(r["seconds"]), r["command"], r["note"])
+            Row(
+                r["part"],
+                r["what"],
+                int(r["cases"]),
+                int(r["failures"]),
+                float(r["seconds"]),
+                r["command"],
+                r["note"],
+            )
             for r in csv.DictReader(file)
         ]
 
 
 PROMISES = {
-    "kill": "A run that is killed goes on as if nothing had happened: weights, targets, optimizer, replay, counters and logs end in the same bytes",
-    "saves": "A checkpoint is published whole or not at all; damage is detected and named, and the newest whole one is loaded",
+    "kill": "A run that is killed goes on as if nothing had happened: "
+    "weights, targets, optimizer, replay, counters and logs end in the same bytes",
+    "saves": "A checkpoint is published whole or not at all; "
+    "damage is detected and named, and the newest whole one is loaded",
     "cores": "The same seed gives the same bytes, in any process, on any number of visible cores",
-    "workers": "An environment's process may die, raise or hang: its episode is played again, and the run ends in the same bytes",
-    "hostile": "A run's folder is data: nothing in it is executed or imported, nothing outside it opened or written, and one line says why",
-    "signals": "A run that is asked to stop leaves a durable checkpoint within five seconds and ends with 75; resumed, it ends in the same bytes",
-    "contract": "A step that breaks the environment's contract is refused before replay, and the field is named",
+    "workers": "An environment's process may die, raise or hang: "
+    "its episode is played again, and the run ends in the same bytes",
+    "hostile": "A run's folder is data: nothing in it is executed or imported, "
+    "nothing outside it opened or written, and one line says why",
+    "signals": "A run that is asked to stop leaves a durable checkpoint within five seconds "
+    "and ends with 75; resumed, it ends in the same bytes",
+    "contract": "A step that breaks the environment's contract is refused before replay, "
+    "and the field is named",
     "cost": "What this costs",
 }
 
-INTRO = """# What was done to runs, and what came of it
+INTRO = """# Reliability: faults injected into runs, and the results
 
-Written by `python benchmarks/faults.py --render` from [results/reliability.csv](results/reliability.csv), which the commands of the last column
-write; the random instants come from fixed seeds. `tests/` holds a small draw of each. Runs are small on purpose (networks of 16-16, thousands of steps,
-a save every 50 or 100), so that a fault falls into every phase; "the same bytes" compares SHA-256 digests of every array of the last checkpoint, of replay,
-policy and logs (without their clocks) with those of an undisturbed run.
+Written by `python benchmarks/faults.py --render` from [results/reliability.csv](results/reliability.csv),
+which the commands of the last column write; the random instants come from fixed seeds. The tests run a small
+sample of each. Runs are small on purpose (networks of 16-16, thousands of steps, a save every 50 or 100), so
+that a fault falls into every phase; "the same bytes" compares SHA-256 digests of every array of the last
+checkpoint, of replay, policy and logs (without their clocks) with those of an undisturbed run.
 
-Exactness holds on one kind of machine with one set of library versions: the resume names what differs. SHA-256 says that nothing has changed, not
-who wrote it. One thread of XLA and two give different bits, so their number is a setting of the run and not a property of the machine.
+Exactness holds on one kind of machine with one set of library versions: the resume names what differs.
+SHA-256 shows that nothing has changed, not who wrote it. One thread of XLA and two give different bits, so
+their number is a setting of the run and not a property of the machine.
 """
 
 
@@ -395,15 +478,23 @@ def render() -> None:
     for part, promise in PROMISES.items():
         rows = [row for row in read() if row.part == part]
         lines += [f"## {part}\n\n{promise}.\n"]
-        lines += ["| what was done | cases | failures | seconds | found | command |", "|---|---|---|---|---|---|"]
-        lines += [f"| {r.what} | {r.cases} | {r.failures} | {r.seconds:.0f} | {r.note} | `{r.command}` |" for r in rows]
+        lines += [
+            "| what was done | cases | failures | seconds | found | command |",
+            "|---|---|---|---|---|---|",
+        ]
+        lines += [
+            f"| {r.what} | {r.cases} | {r.failures} | {r.seconds:.0f} | {r.note} | `{r.command}` |"
+            for r in rows
+        ]
         lines += [] if rows else ["| not measured yet | | | | | |"]
         lines += [""]
     PAGE.write_text("\n".join(lines))
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("part", nargs="?", choices=[*PARTS, "all"], default="all")
     parser.add_argument("--env", help="kill: this environment only")
     parser.add_argument("--count", type=int, help="cases, instead of the part's own number")
@@ -415,7 +506,9 @@ def main() -> int:
             os.environ.setdefault("XDG_STATE_HOME", folder)
             for row in PARTS[part](Wanted(given.env, given.count, Path(folder))):
                 print(
-                    f"{row.part}: {row.what}: {row.cases} cases, {row.failures} failed, {row.seconds:.0f} s; {row.note}", flush=True
+                    f"{row.part}: {row.what}: {row.cases} cases, {row.failures} failed, "
+                    f"{row.seconds:.0f} s; {row.note}",
+                    flush=True,
                 )
                 record(row)
                 failures += row.failures

@@ -1,13 +1,13 @@
-"""What a training step costs as something grows: `python benchmarks/growth.py [rows | prioritised | envs | obs]`, by default all.
+"""What a training step costs as one size grows: `python benchmarks/growth.py [KIND ...]`, by default all.
 
     rows          rings of 10,000 to 10 million rows; at most 1.15 times
     prioritised   the same with prioritised replay, to a million rows; at most 1.5 times
     envs          1, 4 and 16 environments with one update for each step of all of them
-    obs           17 and 376 observation dimensions (HalfCheetah's and Humanoid's), 256-256 networks, minibatch 256
+    obs           17 and 376 observations (HalfCheetah's and Humanoid's), 256-256 networks, minibatch 256
 
-The compiled step is called one at a time, as the host loop makes it, without the environments; 400-300 networks and minibatch 64 unless said.
-The variants take turns, so that a busy machine slows all of them alike; what counts is the ratio to the first. Exits with 1 where
-rows or prioritised miss their limit.
+The compiled step is called one at a time, as in the host loop, without the environments; by default 400-300
+networks and minibatch 64. The variants take turns, so that a busy machine slows all of them alike; what
+counts is the ratio to the first. Exits with 1 if rows or prioritised miss their limit.
 """
 
 import os
@@ -55,7 +55,7 @@ class Step:
     def __init__(self, plan: Plan):
         width = plan.agent.layout.width
         self.rows = np.random.default_rng(0).normal(size=(plan.block, plan.n, width)).astype(np.float32)
-        self.improve = jax.jit(partial(engine.improve, plan), donate_argnums=0)
+        self.improve = jax.jit(partial(engine.train_step, plan), donate_argnums=0)
         state = jax.jit(partial(engine.init, plan))(jax.random.PRNGKey(0))
         fill = jax.jit(lambda r: r._replace(rows=r.rows + 0.5, head=r.head + len(r.rows)), donate_argnums=0)
         self.state = state._replace(replay=fill(state.replay))
@@ -84,7 +84,10 @@ def grow(name: str) -> bool:
     base = statistics.median(next(iter(times.values())))
     print(f"\n| {name} | µs min / median / max | ratio |\n|---|---|---|")
     for size, t in times.items():
-        print(f"| {size:,} | {min(t):,.0f} / {statistics.median(t):,.0f} / {max(t):,.0f} | {statistics.median(t) / base:.3f} |")
+        print(
+            f"| {size:,} | {min(t):,.0f} / {statistics.median(t):,.0f} / {max(t):,.0f} "
+            f"| {statistics.median(t) / base:.3f} |"
+        )
     return statistics.median(t) / base <= LIMITS.get(name, float("inf"))
 
 
@@ -94,7 +97,9 @@ def main() -> int:
         print(f"growth: no such kind: {', '.join(sorted(unknown))}; there are {', '.join(GROWTHS)}")
         return 2
     load = os.getloadavg()[0]
-    print(f"jax {jax.__version__}, {THREADS} thread, {ROUNDS} rounds of {CALLS} calls, load average {load:.2f}")
+    print(
+        f"jax {jax.__version__}, {THREADS} thread, {ROUNDS} rounds of {CALLS} calls, load average {load:.2f}"
+    )
     within = [grow(name) for name in wanted]
     return int(not all(within))
 

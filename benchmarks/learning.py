@@ -1,4 +1,4 @@
-"""Learning results: run sets of (environment, preset, steps, seeds), their data and their page beside published figures.
+"""Learning results: runs sets of seeds, collects their data and writes a page beside published figures.
 
     python benchmarks/learning.py                        run what is missing, then write docs/results/
     python benchmarks/learning.py pendulum-td3 --jobs 2  one set, two runs at a time
@@ -68,42 +68,65 @@ TD3 = ("--critics", "2", "--delay", "2", "--smoothing", "0.2")
 D4PG = ("--atoms", "51", "--value-low", "-600", "--value-high", "600", "--n-step", "5")
 SPINNING_UP = "Spinning Up's benchmark data, HalfCheetah-v3, 10 seeds, training returns without noise"
 PAPER = "TD3 paper's curves, HalfCheetah-v1, 10 seeds, evaluations"
-EARLIER = "Measured at commit f703679 and before, where actions came from the newest policy; now from that of one iteration ago."
-TWICE = "Two gradient steps for each step of the environment, where the published runs make one; chosen on seeds 100 to 102."
-CENTRED = (
-    "The range of values lies around zero, so that the critic begins as optimistic as DDPG's: on seeds 100 to 129 of native/Pendulum-v1, where it was chosen, 30 of 30 were above "
-    "-300 by 4,000 steps. With -1,000 to 0, where it begins at -500, 26 were; of seeds 0 to 4 one stayed at -970 then, its actor at a bound."
+EARLIER = (
+    "Measured at commit f703679 and before, where actions came from the newest policy; "
+    "now from that of one iteration ago."
 )
+TWICE = (
+    "Two gradient steps for each step of the environment, where the published runs make one; "
+    "chosen on seeds 100 to 102."
+)
+CENTRED = (
+    "The range of values lies around zero, so that the critic begins as optimistic as DDPG's: "
+    "on seeds 100 to 129 of native/Pendulum-v1, where it was chosen, 30 of 30 were above -300 "
+    "by 4,000 steps. With -1,000 to 0, where it begins at -500, 26 were; "
+    "of seeds 0 to 4 one stayed at -970 then, its actor at a bound."
+)
+BALANCED = (Goal("final", -200, 4), Goal("final", -170))
+LARGEST = "largest mean over seeds of any evaluation (best)"
 SETS = (
-    Set("pendulum-ddpg", "Pendulum-v1", "pendulum", 20_000, 5, (Goal("final", -200, 4), Goal("final", -170)), (), (
-        Published("-189.8", "final, 1 seed, 10 episodes", "RL Zoo agent ddpg-Pendulum-v1 on the Hugging Face hub"),
+    Set("pendulum-ddpg", "Pendulum-v1", "pendulum", 20_000, 5, BALANCED, (), (
+        Published("-189.8", "final, 1 seed, 10 episodes",
+                  "RL Zoo agent ddpg-Pendulum-v1 on the Hugging Face hub"),
     )),
-    Set("pendulum-td3", "Pendulum-v1", "pendulum", 20_000, 5, (Goal("final", -200, 4), Goal("final", -170)), TD3),
-    Set("pendulum-d4pg", "Pendulum-v1", "pendulum", 20_000, 5, (Goal("final", -200, 4), Goal("final", -170)), D4PG, notes=(CENTRED,)),
-    Set("invertedpendulum-ddpg", "InvertedPendulum-v5", "ddpg", 30_000, 5, (Goal("best", 950, 4),), ("--eval-every", "1000"), (
-        Published("1000 ± 0", "evaluation at 100,000 steps, 10 seeds", "Tianshou's benchmark, InvertedPendulum-v2"),
-        Published("642.7 ± 69.6", "last 100 training episodes at 1,000,000, 3 seeds", "CleanRL's benchmark, InvertedPendulum-v4"),
+    Set("pendulum-td3", "Pendulum-v1", "pendulum", 20_000, 5, BALANCED, TD3),
+    Set("pendulum-d4pg", "Pendulum-v1", "pendulum", 20_000, 5, BALANCED, D4PG, notes=(CENTRED,)),
+    Set("invertedpendulum-ddpg", "InvertedPendulum-v5", "ddpg", 30_000, 5, (Goal("best", 950, 4),),
+        ("--eval-every", "1000"), (
+        Published("1000 ± 0", "evaluation at 100,000 steps, 10 seeds",
+                  "Tianshou's benchmark, InvertedPendulum-v2"),
+        Published("642.7 ± 69.6", "last 100 training episodes at 1,000,000, 3 seeds",
+                  "CleanRL's benchmark, InvertedPendulum-v4"),
     ), notes=(EARLIER,)),
-    Set("halfcheetah-ddpg-100k", "HalfCheetah-v5", "halfcheetah", 100_000, 5, (Goal("final", 4339),), ("--updates", "2"), (
+    Set("halfcheetah-ddpg-100k", "HalfCheetah-v5", "halfcheetah", 100_000, 5, (Goal("final", 4339),),
+        ("--updates", "2"), (
         Published("4,339 ± 1,013", "at 100,000 steps", f"{SPINNING_UP} (PyTorch)"),
         Published("3,803 ± 824", "at 100,000 steps", f"{SPINNING_UP} (TensorFlow)"),
     ), notes=(TWICE, EARLIER)),
-    Set("halfcheetah-td3-100k", "HalfCheetah-v5", "td3", 100_000, 5, (Goal("final", 5514),), ("--batch", "100", "--updates", "2"), (
+    Set("halfcheetah-td3-100k", "HalfCheetah-v5", "td3", 100_000, 5, (Goal("final", 5514),),
+        ("--batch", "100", "--updates", "2"), (
         Published("5,514 ± 554", "at 100,000 steps", PAPER),
         Published("5,579 ± 432", "at 100,000 steps", f"{SPINNING_UP} (TensorFlow)"),
-    ), notes=(TWICE, "Seeds 0 and 2 to 4 on an Intel Xeon with jax 0.11.2, seed 1 on an AMD EPYC (Zen 3) with 0.10.2.")),
-    Set("mountaincar-ddpg", "MountainCarContinuous-v0", "mountaincar", 100_000, 5, (Goal("best", 90, 3),), (), (
-        Published("93.72 ± 0.13", "final, 1 seed, 300,000 steps", "RL Zoo agent ddpg-MountainCarContinuous-v0 on the Hugging Face hub"),
-    ), notes=("Seeds 3 and 4 were ended from outside after 50,000 of 100,000 steps (Intel Xeon, jax 0.11.2), so what is called final is not; the best can only rise.",)),
+    ), notes=(TWICE, "Seeds 0 and 2 to 4 on an Intel Xeon with jax 0.11.2, "
+                     "seed 1 on an AMD EPYC (Zen 3) with 0.10.2.")),
+    Set("mountaincar-ddpg", "MountainCarContinuous-v0", "mountaincar", 100_000, 5, (Goal("best", 90, 3),),
+        (), (
+        Published("93.72 ± 0.13", "final, 1 seed, 300,000 steps",
+                  "RL Zoo agent ddpg-MountainCarContinuous-v0 on the Hugging Face hub"),
+    ), notes=("Seeds 3 and 4 were ended from outside after 50,000 of 100,000 steps (Intel Xeon, jax 0.11.2), "
+              "so what is called final is not; the best can only rise.",)),
     Set("halfcheetah-ddpg-1m", "HalfCheetah-v5", "halfcheetah", 1_000_000, 2, (Goal("last ten", 8400),), (), (
-        Published("8,577", "largest mean over seeds of any evaluation (best)", "TD3 paper, table 1, its own DDPG"),
-        Published("10,374 ± 157", "last 100 training episodes, 3 seeds", "CleanRL's benchmark, HalfCheetah-v4"),
-        Published("11,719 ± 466", "largest mean over seeds of any evaluation (best)", "Tianshou's benchmark, HalfCheetah-v3"),
+        Published("8,577", LARGEST, "TD3 paper, table 1, its own DDPG"),
+        Published("10,374 ± 157", "last 100 training episodes, 3 seeds",
+                  "CleanRL's benchmark, HalfCheetah-v4"),
+        Published("11,719 ± 466", LARGEST, "Tianshou's benchmark, HalfCheetah-v3"),
     ), notes=(EARLIER,)),
-    Set("halfcheetah-td3-1m", "HalfCheetah-v5", "td3", 1_000_000, 2, (Goal("last ten", 8780),), ("--batch", "100"), (
-        Published("9,637 ± 859", "largest mean over seeds of any evaluation (best)", "TD3 paper, table 1"),
+    Set("halfcheetah-td3-1m", "HalfCheetah-v5", "td3", 1_000_000, 2, (Goal("last ten", 8780),),
+        ("--batch", "100"), (
+        Published("9,637 ± 859", LARGEST, "TD3 paper, table 1"),
         Published("9,533", "last ten evaluations", "TD3 paper, table 2"),
-        Published("9,583 ± 126", "last 100 training episodes, 3 seeds", "CleanRL's benchmark, HalfCheetah-v4"),
+        Published("9,583 ± 126", "last 100 training episodes, 3 seeds",
+                  "CleanRL's benchmark, HalfCheetah-v4"),
     )),
 )  # fmt: skip
 
@@ -127,7 +150,7 @@ def measured(chosen: Set) -> list[tuple[str, ...]]:
 
 
 def gather(chosen: Set, runs: Path) -> None:
-    """The evaluations of a set's finished runs, as one CSV under docs/results/; seeds that have no run here keep their rows."""
+    """Write the evaluations of a set's finished runs into its CSV; other seeds keep their rows."""
     rows: list[tuple[object, ...]] = []
     for seed in range(chosen.seeds):
         folder = runs / chosen.name / str(seed)
@@ -135,11 +158,16 @@ def gather(chosen: Set, runs: Path) -> None:
             continue
         seconds = json.loads((folder / "result.json").read_text())["seconds"]
         found = read_csv(folder / "evaluations.csv")
-        for step, mean, std, episodes in zip(*(found[k] for k in ("step", "mean", "std", "episodes")), strict=True):
-            rows.append((seed, int(step), round(float(mean), 2), round(float(std), 2), int(episodes), round(seconds)))
+        for step, mean, std, episodes in zip(
+            *(found[k] for k in ("step", "mean", "std", "episodes")), strict=True
+        ):
+            rows.append(
+                (seed, int(step), round(float(mean), 2), round(float(std), 2), int(episodes), round(seconds))
+            )
     here = {str(row[0]) for row in rows}
     rows = sorted(
-        [*rows, *(row for row in measured(chosen) if row[0] not in here)], key=lambda row: (int(str(row[0])), int(str(row[1])))
+        [*rows, *(row for row in measured(chosen) if row[0] not in here)],
+        key=lambda row: (int(str(row[0])), int(str(row[1]))),
     )
     if rows:
         with (RESULTS / f"{chosen.name}.csv").open("w", newline="") as file:
@@ -153,7 +181,9 @@ def curves(chosen: Set) -> dict[int, np.ndarray]:
     data = read_csv(RESULTS / f"{chosen.name}.csv")
     if not data:
         return {}
-    return {int(s): np.stack([data["step"], data["mean"]], 1)[data["seed"] == s] for s in np.unique(data["seed"])}
+    return {
+        int(s): np.stack([data["step"], data["mean"]], 1)[data["seed"] == s] for s in np.unique(data["seed"])
+    }
 
 
 def measure(curve: np.ndarray, metric: str) -> float:
@@ -165,7 +195,9 @@ def measure(curve: np.ndarray, metric: str) -> float:
 def judge(goal: Goal, figures: list[float]) -> tuple[str, bool]:
     """What was asked for in words, and whether these seeds' figures meet it."""
     if goal.seeds is None:
-        return f"{goal.metric}: mean over seeds at least {goal.least:,}", bool(figures) and float(np.mean(figures)) >= goal.least
+        return f"{goal.metric}: mean over seeds at least {goal.least:,}", bool(figures) and float(
+            np.mean(figures)
+        ) >= goal.least
     met = sum(f >= goal.least for f in figures)
     return f"{goal.metric}: at least {goal.least:,} on {goal.seeds} seeds", met >= goal.seeds
 
@@ -187,7 +219,9 @@ def draw(chosen: Set, found: dict[int, np.ndarray]) -> str:
     low, high = interval(table)
     axes.plot(steps, iqm(table), color="tab:blue", label=f"interquartile mean, {len(found)} seeds")
     if len(found) > 2:
-        axes.fill_between(steps, low, high, color="tab:blue", alpha=0.2, linewidth=0, label="95 % bootstrap band")
+        axes.fill_between(
+            steps, low, high, color="tab:blue", alpha=0.2, linewidth=0, label="95 % bootstrap band"
+        )
     for goal in chosen.goals[-1:]:
         axes.axhline(goal.least, color="black", linewidth=0.8, linestyle=":", label=f"goal ({goal.metric})")
     axes.set(xlabel="environment steps", ylabel="greedy return", title=chosen.name)
@@ -206,7 +240,12 @@ def section(chosen: Set) -> list[str]:
     if not found:
         return [*lines, "Not measured yet.", ""]
     metrics = list(dict.fromkeys([g.metric for g in chosen.goals] + ["final"]))
-    lines += [f"![{chosen.name}]({draw(chosen, found)})", "", f"Data: [{chosen.name}.csv]({chosen.name}.csv)", ""]
+    lines += [
+        f"![{chosen.name}]({draw(chosen, found)})",
+        "",
+        f"Data: [{chosen.name}.csv]({chosen.name}.csv)",
+        "",
+    ]
     lines += [
         "| metric | " + " | ".join(f"seed {s}" for s in found) + " | mean | interquartile mean |",
         "|---" * (len(found) + 3) + "|",
@@ -214,12 +253,16 @@ def section(chosen: Set) -> list[str]:
     for metric in metrics:
         figures = [measure(c, metric) for c in found.values()]
         lines.append(
-            f"| {metric} | " + " | ".join(f"{f:,.1f}" for f in [*figures, np.mean(figures), iqm(np.array(figures))]) + " |"
+            f"| {metric} | "
+            + " | ".join(f"{f:,.1f}" for f in [*figures, np.mean(figures), iqm(np.array(figures))])
+            + " |"
         )
     lines.append("")
     ended = [c for c in found.values() if c[-1, 0] >= chosen.steps]
     for goal in chosen.goals:
-        judged = list(found.values()) if goal.metric == "best" else ended  # the best of a run that was cut can only rise
+        judged = (
+            list(found.values()) if goal.metric == "best" else ended
+        )  # the best of a run that was cut can only rise
         words, met = judge(goal, [measure(c, goal.metric) for c in judged])
         state = "reached" if met else "**missed**" if judged else "not measured to the end yet"
         part = f" ({len(ended)} of {chosen.seeds} seeds ran to the end)" if len(ended) < chosen.seeds else ""
@@ -238,7 +281,9 @@ def render() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("sets", nargs="*", metavar="SET", help=", ".join(s.name for s in SETS))
     parser.add_argument("--seed", type=int, nargs="*", help="only these seeds")
     parser.add_argument("--missing", action="store_true", help="only seeds that are not in docs/results/ yet")
@@ -251,7 +296,9 @@ def main() -> None:
         parser.error(f"no such set: {', '.join(sorted(unknown))}")
     if not args.render:
         done = {(s.name, int(row[0])) for s in chosen for row in measured(s)} if args.missing else set()
-        wanted = [(s, seed) for s in chosen for seed in range(s.seeds) if args.seed is None or seed in args.seed]
+        wanted = [
+            (s, seed) for s in chosen for seed in range(s.seeds) if args.seed is None or seed in args.seed
+        ]
         jobs = [(s, seed, args.runs) for s, seed in wanted if (s.name, seed) not in done]
         with ThreadPoolExecutor(args.jobs) as pool:
             list(pool.map(run, jobs))

@@ -1,9 +1,10 @@
-"""One measurement of one library, in that library's own Python; `peers.py` starts it and reads the JSON line that it prints.
+"""One measurement of one library, in its own Python; `peers.py` starts it and reads the JSON line it prints.
 
     python benchmarks/peer_work.py LIBRARY WORK
 
-LIBRARY: swingup, swingup-paper (the action joins at layer 2), sb3, sbx, rejax. WORK: w1, w2 (training loops on Gymnasium), w1f (fused TD3), w3 (seconds to a balanced pendulum; the
-environment variable STARTED holds the time at which the process was started), update1, update2 (the pure update), matmul.
+LIBRARY: swingup, swingup-paper (the action joins at layer 2), sb3, sbx, rejax. WORK: w1, w2 (training loops
+on Gymnasium), w1f (fused TD3), w3 (seconds to a balanced pendulum; the environment variable STARTED holds the
+time at which the process was started), update1, update2 (the pure update), matmul.
 """
 
 from __future__ import annotations
@@ -47,11 +48,14 @@ def stamped(name: str, stamps: list[float]) -> Any:
 def windows(stamps: list[float]) -> list[float]:
     """Microseconds per step of each window, warm-up and compilation left out."""
     first = WARMUP + SETTLE
-    return [(stamps[i + WINDOW] - stamps[i]) / WINDOW * 1e6 for i in range(first, first + WINDOW * WINDOWS, WINDOW)]
+    return [
+        (stamps[i + WINDOW] - stamps[i]) / WINDOW * 1e6
+        for i in range(first, first + WINDOW * WINDOWS, WINDOW)
+    ]
 
 
 def repeated(once: Any, count: int, rounds: int = 7) -> list[float]:
-    """Microseconds of each of `count` units of work done by one call of `once`, several rounds, the first left out."""
+    """Microseconds per unit of work, `count` of them in a call of `once`; several rounds but the first."""
     out = []
     for _ in range(rounds + 1):
         began = time.perf_counter()
@@ -95,7 +99,12 @@ def baselines(library: str, name: str, env: Any, **more: Any) -> Any:
 
     _, hidden, batch, capacity = WORK[name]
     actions = env.action_space.shape[0]
-    settings = {"learning_starts": WARMUP, "batch_size": batch, "buffer_size": capacity, "policy_kwargs": {"net_arch": hidden}}
+    settings = {
+        "learning_starts": WARMUP,
+        "batch_size": batch,
+        "buffer_size": capacity,
+        "policy_kwargs": {"net_arch": hidden},
+    }
     import numpy as np
 
     noise = NormalActionNoise(np.zeros(actions), 0.1 * np.ones(actions))
@@ -129,14 +138,24 @@ def update_baselines(library: str, name: str) -> dict[str, list[float]]:
         for _ in range(100):
             model.train(gradient_steps=1, batch_size=batch)
 
-    return {"one": repeated(one, 100, 5), "many": repeated(lambda: model.train(gradient_steps=100, batch_size=batch), 100, 5)}
+    return {
+        "one": repeated(one, 100, 5),
+        "many": repeated(lambda: model.train(gradient_steps=100, batch_size=batch), 100, 5),
+    }
 
 
 def stand_baselines(library: str, seed: int) -> dict[str, float]:
-    """RL Zoo's settings for Pendulum-v1 (learning from step 1,000 on rather than 10,000, which is in their favour)."""
+    """RL Zoo's settings for Pendulum-v1 (learning starts at step 1,000, not 10,000, in their favour)."""
     import gymnasium
 
-    more = {"learning_rate": 1e-3, "gamma": 0.98, "learning_starts": 1000, "batch_size": 256, "buffer_size": 200_000, "seed": seed}
+    more = {
+        "learning_rate": 1e-3,
+        "gamma": 0.98,
+        "learning_starts": 1000,
+        "batch_size": 256,
+        "buffer_size": 200_000,
+        "seed": seed,
+    }
     model = baselines(library, "w1", gymnasium.make("Pendulum-v1"), **more)
 
     def advance() -> Any:
@@ -153,7 +172,9 @@ def rejax_td3(steps: int, **more: Any) -> Any:
     """rejax's TD3 on gymnax's pendulum, without its own evaluations."""
     from rejax import get_algo
 
-    settings = dict(env="Pendulum-v1", total_timesteps=steps, eval_freq=steps, skip_initial_evaluation=True, **more)
+    settings = dict(
+        env="Pendulum-v1", total_timesteps=steps, eval_freq=steps, skip_initial_evaluation=True, **more
+    )
     algo = get_algo("td3").create(**settings)
     return algo.replace(eval_callback=lambda algo, ts, rng: ())
 
@@ -164,7 +185,9 @@ def fused_rejax() -> list[float]:
 
     _, hidden, batch, capacity = WORK["w1"]
     algo = rejax_td3(WINDOW, buffer_size=capacity, batch_size=batch, fill_buffer=WARMUP)
-    actor, critic = (net.clone(hidden_layer_sizes=tuple(hidden), activation=nn.relu) for net in (algo.actor, algo.critic))
+    actor, critic = (
+        net.clone(hidden_layer_sizes=tuple(hidden), activation=nn.relu) for net in (algo.actor, algo.critic)
+    )
     algo = algo.replace(actor=actor, critic=critic)
     train = jax.jit(lambda state: algo.train(train_state=state)[0])
     state = algo.init_state(jax.random.PRNGKey(0))
@@ -183,8 +206,21 @@ def stand_rejax(seed: int) -> dict[str, float]:
     import jax
     import numpy as np
 
-    more = {"num_envs": 1, "buffer_size": 10_000, "fill_buffer": 1000, "batch_size": 100, "num_epochs": 1, "policy_delay": 2}
-    more |= {"learning_rate": 1e-3, "gamma": 0.99, "polyak": 0.95, "max_grad_norm": 100, "normalize_observations": True}
+    more = {
+        "num_envs": 1,
+        "buffer_size": 10_000,
+        "fill_buffer": 1000,
+        "batch_size": 100,
+        "num_epochs": 1,
+        "policy_delay": 2,
+    }
+    more |= {
+        "learning_rate": 1e-3,
+        "gamma": 0.99,
+        "polyak": 0.95,
+        "max_grad_norm": 100,
+        "normalize_observations": True,
+    }
     more |= {"exploration_noise": 0.3, "target_noise": 0.2, "target_noise_clip": 0.5}
     algo = rejax_td3(1000, **more)
     train = jax.jit(lambda state: algo.train(train_state=state)[0])
@@ -231,7 +267,12 @@ def loop_swingup(name: str, **more: Any) -> list[float]:
     with tempfile.TemporaryDirectory() as folder:
         try:
             swingup.train(
-                lambda: stamped(config.env, stamps), preset="ddpg", quiet=True, run_dir=f"{folder}/run", **same, eval_every=10**8
+                lambda: stamped(config.env, stamps),
+                preset="ddpg",
+                quiet=True,
+                run_dir=f"{folder}/run",
+                **same,
+                eval_every=10**8,
             )
         except Exception as error:  # what an environment raises arrives as the library's own error
             if len(stamps) <= WARMUP + SETTLE + WINDOW * WINDOWS:
@@ -259,7 +300,9 @@ def plan_of(name: str, **more: Any) -> tuple[Any, Any, Any]:
     draw = np.random.default_rng(0).standard_normal
     state = jax.jit(partial(engine.init, p))(jax.random.PRNGKey(0))
     ring = jnp.asarray(draw(state.replay.rows.shape, np.float32))
-    state = state._replace(replay=state.replay._replace(rows=ring, head=jnp.int32(len(ring))), iteration=jnp.int32(WARMUP))
+    state = state._replace(
+        replay=state.replay._replace(rows=ring, added=jnp.int32(len(ring))), iteration=jnp.int32(WARMUP)
+    )
     return p, state, draw((p.block, p.n, p.agent.layout.width), np.float32)
 
 
@@ -273,8 +316,11 @@ def update_swingup(name: str) -> dict[str, list[float]]:
 
     threads = int(os.environ.get("THREADS", 0)) or len(os.sched_getaffinity(0))
     plan, state, rows = plan_of(name, threads=threads)
-    improve = jax.jit(partial(engine.improve, plan), donate_argnums=0)
-    loop = jax.jit(lambda s: jax.lax.fori_loop(0, 100, lambda i, s: engine.improve(plan, s, rows)[0], s), donate_argnums=0)
+    improve = jax.jit(partial(engine.train_step, plan), donate_argnums=0)
+    loop = jax.jit(
+        lambda s: jax.lax.fori_loop(0, 100, lambda i, s: engine.train_step(plan, s, rows)[0], s),
+        donate_argnums=0,
+    )
     box = [state]
 
     def one() -> None:
@@ -301,7 +347,7 @@ def fused_swingup() -> list[float]:
 
     def once() -> None:
         for _ in range(WINDOW // loop.plan.rows):
-            loop.tick()
+            loop.step()
 
     for _ in range(4):
         once()
@@ -333,7 +379,7 @@ def stand_swingup(env: str, seed: int) -> dict[str, float]:
     def advance() -> Any:
         target = loop.steps + 1000
         while loop.steps < target:
-            loop.tick()
+            loop.step()
         return loop.policy()
 
     return until_it_stands(advance)
@@ -348,7 +394,9 @@ def matmul() -> dict[str, float]:
     out = {}
     for name, (m, k, n) in {"w1": (64, 400, 300), "w2": (256, 256, 256)}.items():
         there, back = jnp.full((k, n), 1e-3), jnp.full((n, k), 1e-3)
-        run = jax.jit(lambda x, there=there, back=back: jax.lax.fori_loop(0, 1000, lambda i, x: (x @ there) @ back, x))
+        run = jax.jit(
+            lambda x, there=there, back=back: jax.lax.fori_loop(0, 1000, lambda i, x: (x @ there) @ back, x)
+        )
         x = jnp.ones((m, k))
         best = min(repeated(lambda run=run, x=x: run(x).block_until_ready(), 2000, 9))
         out[name] = 2 * m * k * n / best / 1e3
@@ -361,7 +409,11 @@ def main() -> None:
     answer: dict[str, Any]
     if work in WORK:
         paper = {"action_layer": 2} if library == "swingup-paper" else {}
-        answer = {"us": loop_swingup(work, **paper) if library.startswith("swingup") else loop_baselines(library, work)}
+        answer = {
+            "us": loop_swingup(work, **paper)
+            if library.startswith("swingup")
+            else loop_baselines(library, work)
+        }
     elif work == "w1f":
         answer = {"us": fused_swingup() if library == "swingup" else fused_rejax()}
     elif work.startswith("update"):

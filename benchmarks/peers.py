@@ -1,10 +1,11 @@
-"""swingup beside the libraries that people would otherwise use: the same work, one machine, one interleaved run, ratios.
+"""swingup beside other libraries: the same work on one machine, measured in turns, compared by ratios.
 
-    python benchmarks/peers.py                       everything (about half an hour on two cores); writes docs/results/peers.md
-    python benchmarks/peers.py w1 w1f --rounds 1     some of it, only printed
+    python benchmarks/peers.py                    all, half an hour on two cores; writes docs/results/peers.md
+    python benchmarks/peers.py w1 w1f --rounds 1  some of it, only printed
 
-swingup is measured in the Python that runs this script; each of the others in a virtual environment of its own, made on first use under
---venvs (on Linux torch comes with gigabytes of CUDA unless --pip-args points pip to a CPU build). Nothing else should run meanwhile.
+swingup is measured in the Python that runs this script; each of the others in a virtual environment of its
+own, made on first use under --venvs (on Linux torch comes with gigabytes of CUDA unless --pip-args points pip
+to a CPU build). Nothing else should run meanwhile.
 """
 
 from __future__ import annotations
@@ -44,9 +45,19 @@ NAMES = {
     "sbx": "SBX",
     "rejax": "rejax",
 }
-LOOPS = {"w1": ("swingup", "swingup-paper", "sbx", "sb3"), "w2": ("swingup", "sbx", "sb3"), "w1f": ("swingup", "rejax")}
+LOOPS = {
+    "w1": ("swingup", "swingup-paper", "sbx", "sb3"),
+    "w2": ("swingup", "sbx", "sb3"),
+    "w1f": ("swingup", "rejax"),
+}
 STAND = ("swingup", "swingup-native", "rejax", "sbx", "sb3")
-GOALS = {("w1", "sb3"): 4.5, ("w1", "sbx"): 2.5, ("w2", "sb3"): 3.0, ("w2", "sbx"): 1.8, ("w1f", "rejax"): 1.8}
+GOALS = {
+    ("w1", "sb3"): 4.5,
+    ("w1", "sbx"): 2.5,
+    ("w2", "sb3"): 3.0,
+    ("w2", "sbx"): 1.8,
+    ("w1f", "rejax"): 1.8,
+}
 TITLES = {
     "w1": "W1: Pendulum-v1 through Gymnasium, 400-300, minibatch 64, replay 10,000, one update a step",
     "w2": "W2: HalfCheetah-v5 through Gymnasium, 256-256, minibatch 256, replay 1,000,000, one update a step",
@@ -63,7 +74,9 @@ def python(library: str, venvs: Path, pip_args: list[str]) -> str:
     if not found.exists():
         print(f"making {folder}: {' '.join(PACKAGES[library])}", flush=True)
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        for package in PACKAGES[library]:  # one after the other: a torch that is there already is not replaced
+        for package in PACKAGES[
+            library
+        ]:  # one after the other: a torch that is there already is not replaced
             subprocess.run([found, "-m", "pip", "install", "-q", *pip_args, package], check=True)
     return str(found)
 
@@ -104,7 +117,11 @@ class Bench:
     def take(self, work: str, library: str, label: str = "", **more: str) -> dict[str, Any]:
         answer = measure(library, work, self.pythons[library], **more)
         self.found.setdefault(work, {}).setdefault(label or library, []).append(answer)
-        shown = statistics.median(answer["us"]) if "us" in answer else {k: v for k, v in answer.items() if k != "rss_mb"}
+        shown = (
+            statistics.median(answer["us"])
+            if "us" in answer
+            else {k: v for k, v in answer.items() if k != "rss_mb"}
+        )
         print(f"{work:8} {label or library:16} {shown}", flush=True)
         return answer
 
@@ -124,7 +141,7 @@ class Bench:
                 self.take(work, library)
 
     def stand(self) -> None:
-        """Seconds to a balanced pendulum: swingup's compilation cache empty, then filled; the others keep none."""
+        """Seconds to a balanced pendulum; swingup's compilation cache is empty, then filled."""
         for seed in range(self.args.seeds):
             for library in STAND:
                 cache = tempfile.mkdtemp()
@@ -140,10 +157,16 @@ def loop_lines(work: str, found: dict[str, list[dict[str, Any]]]) -> list[str]:
     rows = []
     for library in LOOPS[work]:
         ratio, goal = statistics.median(us[library]) / ours, GOALS.get((work, library))
-        words = f"{ratio:.2f}" + (f" (goal {goal}: {'reached' if ratio >= goal else '**missed**'})" if goal else "")
+        words = f"{ratio:.2f}" + (
+            f" (goal {goal}: {'reached' if ratio >= goal else '**missed**'})" if goal else ""
+        )
         memory = max(answer["rss_mb"] for answer in found[library])
         rows.append([NAMES[library], spread(us[library]), words, f"{memory:,.0f}"])
-    return [f"## {TITLES[work]}", "", *table(["library", "µs per step min / median / max", "time / swingup's", "peak MB"], rows)]
+    return [
+        f"## {TITLES[work]}",
+        "",
+        *table(["library", "µs per step min / median / max", "time / swingup's", "peak MB"], rows),
+    ]
 
 
 def update_lines(work: str, found: dict[str, Any]) -> list[str]:
@@ -153,13 +176,19 @@ def update_lines(work: str, found: dict[str, Any]) -> list[str]:
     for label, answers in found[work].items():
         one, many = ([x for a in answers for x in a[k]] for k in ("one", "many"))
         core = limit["one core"] if "one core" in label else limit["all cores"]
-        share = f"{core / statistics.median(one):.0%} / {core / statistics.median(many):.0%}" if "swingup" in label else ""
+        share = (
+            f"{core / statistics.median(one):.0%} / {core / statistics.median(many):.0%}"
+            if "swingup" in label
+            else ""
+        )
         rows.append([NAMES.get(label, label), spread(one), spread(many), share])
     rates = ", ".join(f"{k} {max(a[name] for a in v):,.0f}" for k, v in found["matmul"].items())
     return [
         f"## The update alone, sizes of {name.upper()}", "",
-        f"{mflop(name):,.0f} MFLOP of products; XLA's product of the largest layer in a hot loop, GFLOP/s: {rates}.", "",
-        *table(["library", "µs one by one", "µs in a loop", "share of the products' limit, one by one / in a loop"], rows),
+        f"{mflop(name):,.0f} MFLOP of products; "
+        f"XLA's product of the largest layer in a hot loop, GFLOP/s: {rates}.", "",
+        *table(["library", "µs one by one", "µs in a loop",
+                "share of the products' limit, one by one / in a loop"], rows),
     ]  # fmt: skip
 
 
@@ -170,24 +199,40 @@ def stand_lines(found: dict[str, list[dict[str, Any]]]) -> list[str]:
         library, _, when = label.rpartition(" ")
         reached = [a for a in answers if a["mean"] >= -200]
         seconds = [a["seconds"] for a in reached]
-        when = {"first": "empty cache", "again": "cache filled"}[when] if library.startswith("swingup") else ""
+        when = (
+            {"first": "empty cache", "again": "cache filled"}[when] if library.startswith("swingup") else ""
+        )
         figures = [spread(seconds, 1), f"{statistics.median(seconds) / ours:.2f}"] if seconds else ["-", "-"]
         steps = ", ".join(f"{a['steps']:,}" for a in answers)
         rows.append([NAMES[library], when, f"{len(reached)} of {len(answers)}", *figures, steps])
-    head = ["library", "", "seeds", "seconds min / median / max", "time / swingup's, empty cache", "steps of each seed"]
-    return ["## W3: seconds from process start to a greedy mean of -200 over 20 episodes of Pendulum-v1", "", *table(head, rows)]
+    head = [
+        "library",
+        "",
+        "seeds",
+        "seconds min / median / max",
+        "time / swingup's, empty cache",
+        "steps of each seed",
+    ]
+    return [
+        "## W3: seconds from process start to a greedy mean of -200 over 20 episodes of Pendulum-v1",
+        "",
+        *table(head, rows),
+    ]
 
 
 def page(found: dict[str, Any], rounds: int) -> str:
     lines = [
         "# Beside other libraries", "",
-        f"Written by `python benchmarks/peers.py --rounds {rounds}`; every number of a table was taken in one run, the libraries in turn, each in a "
-        "process of its own. Ratios are what counts: absolute times change with the machine and its neighbours.", "",
-        f"Machine: {os.cpu_count()} cores, {cpu().rsplit(' ', 1)[0]}, Python {platform.python_version()}. Versions: "
+        f"Written by `python benchmarks/peers.py --rounds {rounds}`; "
+        "every number of a table was taken in one run, the libraries in turn, each in a process of its own. "
+        "Ratios are what counts: absolute times change with the machine and its neighbours.", "",
+        f"Machine: {os.cpu_count()} cores, {cpu().rsplit(' ', 1)[0]}, "
+        f"Python {platform.python_version()}. Versions: "
         + "; ".join(f"{k}: {', '.join(v)}" for k, v in PACKAGES.items()) + ".", "",
-        "Training loops are each library's own `learn` (swingup: `train`, logs and files included), timed between calls of `env.step`; "
-        "all have the same networks (the action joins at the first layer; but for one row of W1, which has the DDPG paper's critic, 139 MFLOP instead of 155) and use as "
-        "many threads as they choose. Peak memory has the whole replay resident.", "",
+        "Training loops are each library's own `learn` (swingup: `train`, logs and files included), "
+        "timed between calls of `env.step`; all have the same networks (the action joins at the first layer; "
+        "but for one row of W1, which has the DDPG paper's critic, 139 MFLOP instead of 155) "
+        "and use as many threads as they choose. Peak memory has the whole replay resident.", "",
     ]  # fmt: skip
     for work in LOOPS:
         lines += loop_lines(work, found[work]) if work in found else []
@@ -196,20 +241,30 @@ def page(found: dict[str, Any], rounds: int) -> str:
     if "w3" in found:
         lines += stand_lines(found["w3"])
         lines += [
-            "Settings: swingup's preset `pendulum`; RL Zoo's for Stable-Baselines3 and SBX, but learning from step 1,000 on rather than 10,000, which "
-            "is in their favour; rejax's own for its pendulum. Looked at every 1,000 steps.", "",
+            "Settings: swingup's preset `pendulum`; RL Zoo's for Stable-Baselines3 and SBX, "
+            "but learning from step 1,000 on rather than 10,000, which is in their favour; "
+            "rejax's own for its pendulum. Looked at every 1,000 steps.", "",
         ]  # fmt: skip
     return "\n".join(lines).rstrip() + "\n"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     works = (*LOOPS, "update1", "update2", "w3")
     parser.add_argument("works", nargs="*", metavar="WORK", help=", ".join(works))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=3, help="of W3")
-    parser.add_argument("--venvs", type=Path, default=Path("runs/peers"), help="where the other libraries' environments are made")
-    parser.add_argument("--pip-args", default="", help="for pip install, such as an index with a CPU build of torch")
+    parser.add_argument(
+        "--venvs",
+        type=Path,
+        default=Path("runs/peers"),
+        help="where the other libraries' environments are made",
+    )
+    parser.add_argument(
+        "--pip-args", default="", help="for pip install, such as an index with a CPU build of torch"
+    )
     args = parser.parse_args()
     if unknown := set(args.works) - set(works):
         parser.error(f"no such work: {', '.join(sorted(unknown))}")

@@ -1,4 +1,4 @@
-"""Shared by all tests: small thread pools, no cache outside the test's own folder, and hand-made environments."""
+"""Shared by all tests: small thread pools, no cache outside the test's folder, hand-made environments."""
 
 import os
 
@@ -24,12 +24,14 @@ def own_cache(tmp_path_factory):
 class Counting(gymnasium.Env):
     """Observation (episode, step in it), reward the step, so that a stored row says where it came from.
 
-    Terminates after `terminate` steps or truncates after `truncate`, whichever comes first; low and high may be anything.
+    Terminates after `terminate` steps or truncates after `truncate`, whichever comes first; any low and high.
     """
 
     def __init__(self, terminate=10**9, truncate=10**9, low=-1.0, high=1.0, dtype=np.float32):
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float32)
-        self.action_space = gymnasium.spaces.Box(np.asarray([low, low], dtype), np.asarray([high, high], dtype), dtype=dtype)
+        self.action_space = gymnasium.spaces.Box(
+            np.asarray([low, low], dtype), np.asarray([high, high], dtype), dtype=dtype
+        )
         self.limits = terminate, truncate
         self.episode, self.executed, self.seeds = -1, [], []
 

@@ -1,7 +1,7 @@
-"""Forty mistakes that one could make in the algorithm, and whether the fast suite notices: `python tests/mutation.py [name ...]`.
+"""Forty possible mistakes, and whether the fast suite notices them: `python tests/mutation.py [name ...]`.
 
-Each is one replaced text in a copy of the package. The tests nearest to it run first, the rest of the suite only if those
-pass. Exit 0 if 90 % are caught.
+Each is one replaced text in a copy of the package. The tests nearest to it run first, the rest of the suite
+only if those pass. Exit 0 if 90 % are caught.
 """
 
 from __future__ import annotations
@@ -20,11 +20,17 @@ ROOT = Path(__file__).resolve().parent.parent
 ENOUGH = 0.9
 LIMIT = 1800  # seconds for one run of pytest; a mistake that makes a test hang is noticed too
 # What a mistake has to survive, the quickest first.
-SUITE = [f"test_{name}.py" for name in ("nets", "replay", "agent", "envs", "loop", "probes", "options")]
+SUITE = [
+    f"{name}.py"
+    for name in (
+        "core/test_networks", "core/test_replay_buffer", "core/test_agent", "envs/test_gym_env",
+        "loops/test_host", "loops/test_probes", "core/test_options",
+    )
+]  # fmt: skip
 
 
 class Mutant(NamedTuple):
-    """A mistake: the `old` text, which must occur once in `file`, becomes `new`; tests: those that should notice, tried first."""
+    """A mistake: `old`, which occurs once in `file`, becomes `new`; tests: should notice it, run first."""
 
     name: str
     file: str
@@ -33,25 +39,34 @@ class Mutant(NamedTuple):
     tests: tuple[str, ...]
 
 
-REFERENCE = ("test_agent.py::test_a_thousand_updates_equal_the_reference",)
-N_STEP = ("test_replay.py::test_gamma_enters_once", "test_options.py::test_n_step_returns_equal_a_loop")
-WINDOWS = ("test_options.py::test_windows_never_cross_the_head_or_mix_environments",)
-RING = ("test_replay.py::test_the_ring_holds_what_a_list_would",)
-PROJECTION = ("test_options.py::test_the_projection_shares_a_value_between_its_neighbours",)
-NORMALIZED = ("test_options.py::test_normalisation_makes_learning_blind_to_units",)
-KEYS = ("test_options.py::test_no_two_draws_share_a_key",)
-RANKED = ("test_options.py::test_priorities_follow_the_losses_and_what_is_new_gets_the_largest",)
-STORED = ("test_loop.py::test_rows_hold_the_true_successor_and_the_right_discount",)
+REFERENCE = ("core/test_agent.py::test_a_thousand_updates_equal_the_reference",)
+N_STEP = (
+    "core/test_replay_buffer.py::test_gamma_enters_once",
+    "core/test_options.py::test_n_step_returns_equal_a_loop",
+)
+WINDOWS = ("core/test_options.py::test_windows_never_cross_the_head_or_mix_environments",)
+RING = ("core/test_replay_buffer.py::test_the_ring_holds_what_a_list_would",)
+PROJECTION = ("core/test_options.py::test_the_projection_shares_a_value_between_its_neighbours",)
+NORMALIZED = ("core/test_options.py::test_normalisation_makes_learning_blind_to_units",)
+KEYS = ("core/test_options.py::test_no_two_draws_share_a_key",)
+RANKED = ("core/test_options.py::test_priorities_follow_the_losses_and_what_is_new_gets_the_largest",)
+STORED = ("loops/test_host.py::test_rows_hold_the_true_successor_and_the_right_discount",)
 
 MUTANTS = [
     # The update.
-    Mutant("the actor descends", "core/agent", "return -jnp.mean(jax.vmap(value)", "return jnp.mean(jax.vmap(value)", REFERENCE),
+    Mutant(
+        "the actor descends",
+        "core/agent",
+        "return -jnp.mean(jax.vmap(value)",
+        "return jnp.mean(jax.vmap(value)",
+        REFERENCE,
+    ),
     Mutant(
         "targets have a gradient",
         "core/agent",
         "jax.lax.stop_gradient(target)",
         "target",
-        ("test_agent.py::test_targets_get_no_gradient_and_the_actor_gets_one",),
+        ("core/test_agent.py::test_targets_get_no_gradient_and_the_actor_gets_one",),
     ),
     Mutant(
         "targets by the online critic",
@@ -72,7 +87,7 @@ MUTANTS = [
         "core/pytrees",
         "a + rate * (v - a)",
         "v + rate * (a - v)",
-        ("test_agent.py::test_targets_begin_as_copies_and_follow_by_tau",),
+        ("core/test_agent.py::test_targets_begin_as_copies_and_follow_by_tau",),
     ),
     # What the descendants add.
     Mutant(
@@ -80,47 +95,49 @@ MUTANTS = [
         "core/agent",
         "jnp.argmin(q, 0)",
         "jnp.argmax(q, 0)",
-        ("test_options.py::test_the_least_of_the_critics_targets_counts",),
+        ("core/test_options.py::test_the_least_of_the_critics_targets_counts",),
     ),
     Mutant(
         "all critics begin alike",
         "core/agent",
         "jax.random.split(critic_key, agent.critics)",
         "jnp.stack([critic_key] * agent.critics)",
-        ("test_options.py::test_critics_begin_apart_and_the_actor_follows_the_first",),
+        ("core/test_options.py::test_critics_begin_apart_and_the_actor_follows_the_first",),
     ),
     Mutant(
         "the actor moves at every critic step",
         "core/agent",
-        "            steps.append(step)\n        learner, (policy_loss, actor_ok) = actor_step(agent, learner, batch)\n",
-        "            steps.append(step)\n            learner, (policy_loss, actor_ok) = actor_step(agent, learner, batch)\n",
-        ("test_options.py::test_a_delayed_actor_moves_once_for_d_critic_steps",),
+        "            steps.append(step)\n"
+        "        learner, (policy_loss, actor_ok) = actor_step(agent, learner, batch)\n",
+        "            steps.append(step)\n"
+        "            learner, (policy_loss, actor_ok) = actor_step(agent, learner, batch)\n",
+        ("core/test_options.py::test_a_delayed_actor_moves_once_for_d_critic_steps",),
     ),
     Mutant(
         "smoothing is not cut",
         "core/agent",
         "jnp.clip(offset, -self.clip, self.clip)",
         "offset",
-        ("test_options.py::test_smoothing_moves_the_targets_action_by_at_most_its_clip",),
+        ("core/test_options.py::test_smoothing_moves_the_targets_action_by_at_most_its_clip",),
     ),
     Mutant(
         "critic steps share their smoothing",
         "core/agent",
         "jax.random.fold_in(key, d)",
         "key",
-        ("test_options.py::test_each_critic_step_has_smoothing_of_its_own",),
+        ("core/test_options.py::test_each_critic_step_has_smoothing_of_its_own",),
     ),
     Mutant(
         "weights grow instead of decaying",
         "core/agent",
         "optax.add_decayed_weights(decay)",
         "optax.add_decayed_weights(-decay)",
-        ("test_options.py::test_weight_decay_clipping_and_schedules_do_what_they_say",),
+        ("core/test_options.py::test_weight_decay_clipping_and_schedules_do_what_they_say",),
     ),
     Mutant(
         "the actor sees raw observations",
         "core/agent",
-        "behaviour.actor, see(behaviour, obs))",
+        "behaviour.actor, normalize_obs(behaviour, obs))",
         "behaviour.actor, obs)",
         NORMALIZED,
     ),
@@ -128,7 +145,7 @@ MUTANTS = [
     Mutant(
         "next_obs is not normalised",
         "core/engine",
-        "next_obs=algorithm.see(learner, batches.next_obs)",
+        "next_obs=algorithm.normalize_obs(learner, batches.next_obs)",
         "next_obs=batches.next_obs",
         NORMALIZED,
     ),
@@ -137,28 +154,34 @@ MUTANTS = [
         "core/engine",
         "max(-(-self.warmup // self.rows), 1) - 1",
         "max(-(-self.warmup // self.rows), 1)",
-        ("test_loop.py::test_the_first_update_follows_the_warmup_th_transition",),
+        ("loops/test_host.py::test_the_first_update_follows_the_warmup_th_transition",),
     ),
     Mutant(
         "unfinished windows have a priority",
         "core/engine",
-        "(time + wait < k) & (head + time >= 0)",
-        "head + time >= 0",
-        ("test_options.py::test_only_whole_windows_have_a_priority[3]",),
+        "(time + wait < k) & (added + time >= 0)",
+        "added + time >= 0",
+        ("core/test_options.py::test_only_whole_windows_have_a_priority[3]",),
     ),
     Mutant(
         "priorities stay as they began",
         "core/engine",
-        "plan.priority.rank(surprise.reshape(-1))",
-        "jnp.repeat(tree.largest, place.size)",
+        "plan.priority.rank(per_sample_loss.reshape(-1))",
+        "jnp.repeat(tree.largest, index.size)",
         RANKED,
     ),
-    Mutant("sampling and smoothing share keys", "core/engine", '("sample", "smooth")', '("sample", "sample")', KEYS),
+    Mutant(
+        "sampling and smoothing share keys",
+        "core/engine",
+        '("sample", "smooth")',
+        '("sample", "sample")',
+        KEYS,
+    ),
     Mutant(
         "actions share a key",
         "core/engine",
-        "noise=moved, step=actors.step + 1), action\n\n\ndef wander",
-        "noise=moved), action\n\n\ndef wander",
+        "noise=moved, step=actors.step + 1), action\n\n\ndef random_action",
+        "noise=moved), action\n\n\ndef random_action",
         KEYS,
     ),
     Mutant(
@@ -173,19 +196,25 @@ MUTANTS = [
         "loops/host",
         "last = self.plan.agent.layout.unpack(rows[-1]).last",
         "last = np.zeros(self.plan.n, np.float32)",
-        ("test_loop.py::test_noise_is_told_of_each_episodes_end",),
+        ("loops/test_host.py::test_noise_is_told_of_each_episodes_end",),
     ),
     # Replay.
     Mutant(
         "a full ring keeps overwriting its end",
         "core/replay_buffer",
-        "at = (replay.head % c,",
-        "at = (jnp.minimum(replay.head, c - k),",
+        "at = (replay.added % c,",
+        "at = (jnp.minimum(replay.added, c - k),",
         RING,
     ),
-    Mutant("windows cross the head", "core/replay_buffer", "jnp.maximum(held - n_step + 1, 1)", "held", WINDOWS),
     Mutant(
-        "a full ring begins at place 0", "core/replay_buffer", "(pick + (replay.head - held) % c * n) % (c * n)", "pick", WINDOWS
+        "windows cross the head", "core/replay_buffer", "jnp.maximum(held - n_step + 1, 1)", "held", WINDOWS
+    ),
+    Mutant(
+        "a full ring begins at place 0",
+        "core/replay_buffer",
+        "(pick + (replay.added - held) % c * n) % (c * n)",
+        "pick",
+        WINDOWS,
     ),
     Mutant(
         "gamma is multiplied in twice",
@@ -202,7 +231,11 @@ MUTANTS = [
         N_STEP,
     ),
     Mutant(
-        "rewards are summed past a time limit", "core/replay_buffer", "1 - steps.last[..., :-1]", "steps.discount[..., :-1]", N_STEP
+        "rewards are summed past a time limit",
+        "core/replay_buffer",
+        "1 - steps.last[..., :-1]",
+        "steps.discount[..., :-1]",
+        N_STEP,
     ),
     Mutant(
         "the scale of rewards is put on the discount",
@@ -224,28 +257,28 @@ MUTANTS = [
         "core/noise",
         "math.exp(-self.theta * self.dt)",
         "math.exp(-self.theta)",
-        ("test_options.py::test_ou_noise_of_a_short_step",),
+        ("core/test_options.py::test_ou_noise_of_a_short_step",),
     ),
     Mutant(
         "drifting noise goes on in the next episode",
         "core/noise",
         "(1 - first)[:, None]",
         "jnp.ones_like(first)[:, None]",
-        ("test_loop.py::test_noise_restarts_with_the_episode",),
+        ("loops/test_host.py::test_noise_restarts_with_the_episode",),
     ),
     Mutant(
         "pink noise begins at zero",
         "core/noise",
         "first[:, None, None] > 0, fresh,",
         "first[:, None, None] > 0, 0 * fresh,",
-        ("test_options.py::test_pink_noise_begins_afresh_with_its_full_spread",),
+        ("core/test_options.py::test_pink_noise_begins_afresh_with_its_full_spread",),
     ),
     Mutant(
         "importance weights are inverted",
         "core/prioritized",
         "** -self.beta",
         "** self.beta",
-        ("test_options.py::test_importance_weights_undo_the_preference",),
+        ("core/test_options.py::test_importance_weights_undo_the_preference",),
     ),
     Mutant(
         "the largest priority is forgotten",
@@ -257,16 +290,16 @@ MUTANTS = [
     Mutant(
         "variance forgets the means' distance",
         "core/running_statistics",
-        " + xp.square(delta) * moments.total * n / count",
+        " + xp.square(delta) * statistics.total * n / count",
         "",
-        ("test_options.py::test_moments_are_those_of_all_observations_and_normalise",),
+        ("core/test_options.py::test_moments_are_those_of_all_observations_and_normalise",),
     ),
     Mutant(
         "fan-in without the action",
         "core/networks",
         "weight, inputs + joins)",
         "weight, inputs)",
-        ("test_nets.py::test_the_papers_initial_weights",),
+        ("core/test_networks.py::test_the_papers_initial_weights",),
     ),
     # The boundary to the environments.
     Mutant(
@@ -274,23 +307,25 @@ MUTANTS = [
         "types",
         "low * ((1 - action) / 2) + high * ((1 + action) / 2)",
         "high * ((1 - action) / 2) + low * ((1 + action) / 2)",
-        ("test_envs.py::test_the_action_map_stays_in_the_box_and_inverts",),
+        ("envs/test_gym_env.py::test_the_action_map_stays_in_the_box_and_inverts",),
     ),
-    Mutant("values go through terminal states", "loops/collector", "~step.terminated, last", "1, last", STORED),
+    Mutant(
+        "values go through terminal states", "loops/collector", "~step.terminated, last", "1, last", STORED
+    ),
     Mutant("values stop at a time limit", "loops/collector", "~step.terminated, last", "~last, last", STORED),
     Mutant(
         "next_obs is the next episode's first",
         "loops/collector",
-        "self.obs = np.where(last[:, None], self.begin(last), step.obs)",
-        "self.obs = row.next_obs[:] = np.where(last[:, None], self.begin(last), step.obs)",
+        "self.obs = np.where(last[:, None], self.begin_episodes(last), step.obs)",
+        "self.obs = row.next_obs[:] = np.where(last[:, None], self.begin_episodes(last), step.obs)",
         STORED,
     ),
     Mutant(
         "one episode's end changes the neighbours' observations",
         "loops/collector",
-        "self.obs = np.where(last[:, None], self.begin(last), step.obs)",
-        "self.obs = self.begin(last)",
-        ("test_envs.py::test_an_episodes_end_leaves_the_neighbour_alone",),
+        "self.obs = np.where(last[:, None], self.begin_episodes(last), step.obs)",
+        "self.obs = self.begin_episodes(last)",
+        ("envs/test_gym_env.py::test_an_episodes_end_leaves_the_neighbour_alone",),
     ),
 ]
 
@@ -313,7 +348,9 @@ def environment(copy: Path) -> dict[str, str]:
 def wins(copy: Path) -> bool:
     """Whether the copy is imported, rather than what is installed."""
     command = [sys.executable, "-c", "import swingup; print(swingup.__file__)"]
-    found = subprocess.run(command, cwd=copy, env=environment(copy), capture_output=True, text=True, check=True).stdout.strip()
+    found = subprocess.run(
+        command, cwd=copy, env=environment(copy), capture_output=True, text=True, check=True
+    ).stdout.strip()
     return Path(found).resolve().is_relative_to(copy.resolve())
 
 
@@ -321,11 +358,15 @@ def failed(copy: Path, tests) -> str:
     """The first of tests that fails, or nothing; an error where pytest could not run them."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     try:
-        done = subprocess.run(command, cwd=copy / "tests", env=environment(copy), capture_output=True, text=True, timeout=LIMIT)
+        done = subprocess.run(
+            command, cwd=copy / "tests", env=environment(copy), capture_output=True, text=True, timeout=LIMIT
+        )
     except subprocess.TimeoutExpired:
         return f"no end after {LIMIT} s"
     if done.returncode not in (0, 1):
-        raise SystemExit(f"pytest could not run {' '.join(tests)}:\n{done.stdout[-3000:]}{done.stderr[-1000:]}")
+        raise SystemExit(
+            f"pytest could not run {' '.join(tests)}:\n{done.stdout[-3000:]}{done.stderr[-1000:]}"
+        )
     name = re.search(r"^FAILED \S+?::([^\s\[]+)", done.stdout, re.M)
     return (name[1] if name else "an error") if done.returncode else ""
 
@@ -356,11 +397,13 @@ def survey(copy: Path, mutants: list[Mutant]) -> float:
 def main(names: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
-        for part in ("src", "tests"):
+        for part in ("src", "tests", "faultcases"):
             shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", copy)
         mutants = [m for m in MUTANTS if not names or m.name in names]
-        problems = stale(copy) + [f"there is no mutant {n!r}" for n in names if n not in {m.name for m in MUTANTS}]
+        problems = stale(copy) + [
+            f"there is no mutant {n!r}" for n in names if n not in {m.name for m in MUTANTS}
+        ]
         if problems or not wins(copy):
             print("\n".join(problems) or "the installed package hides the copy")
             return 2

@@ -1,4 +1,4 @@
-"""The house's rules that a machine can check: imports point downwards, none goes in a circle, and what must not need JAX does not."""
+"""Rules for imports: they point downwards, without cycles, and some modules must work without JAX."""
 
 import ast
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 SRC = Path(__file__).parent.parent / "src" / "swingup"
 
-# From the ground up: a row imports from the rows above it; a folder also from its own files. `core` and `envs` never from each other.
+# A row imports from the rows above it, a folder also from its own files; `core` and `envs` are independent.
 FLOORS = [
     "types errors seeding runtime",
     "config",
@@ -41,10 +41,13 @@ FILES = dict(modules())
 
 
 def imports(path):
-    """The modules of ours that a file imports, wherever it does so, but for what only a type checker reads."""
+    """The modules of swingup that a file imports anywhere, except what only a type checker reads."""
     tree = ast.parse(path.read_text())
     typing = {
-        id(n) for i in ast.walk(tree) if isinstance(i, ast.If) and "TYPE_CHECKING" in ast.unparse(i.test) for n in ast.walk(i)
+        id(n)
+        for i in ast.walk(tree)
+        if isinstance(i, ast.If) and "TYPE_CHECKING" in ast.unparse(i.test)
+        for n in ast.walk(i)
     }
     found = set()
     for node in ast.walk(tree):
@@ -71,8 +74,12 @@ def test_every_module_has_a_floor():
 def test_imports_point_downwards(name):
     for target in GRAPH[name]:
         here, there = folder(name), folder(target)
-        assert here == there or FLOOR[there] < FLOOR[here], f"{name} imports {target}, which does not lie below it"
-        assert (here, there) not in STRANGERS, f"{name} imports {target}: {here} and {there} know nothing of each other"
+        assert here == there or FLOOR[there] < FLOOR[here], (
+            f"{name} imports {target}, which does not lie below it"
+        )
+        assert (here, there) not in STRANGERS, (
+            f"{name} imports {target}: {here} and {there} know nothing of each other"
+        )
 
 
 def chain(name, above=()):
@@ -94,7 +101,8 @@ def test_no_file_is_in_a_circle_and_no_chain_is_long():
         "from swingup.cli.main import run; run(['presets'])",
         "from swingup.cli.main import run; assert run(['train', 'Pendulm-v1']) == 2",
         "from swingup.cli.main import run; assert run(['train', 'CartPole-v1']) == 2",
-        "import swingup.core.policy, swingup.storage.policy_file, swingup.runs.run, swingup.loops.evaluation, swingup.envs.gym_env",
+        "import swingup.core.policy, swingup.storage.policy_file, swingup.runs.run, "
+        "swingup.loops.evaluation, swingup.envs.gym_env",
     ],
 )
 def test_no_jax_is_imported(code):

@@ -1,4 +1,4 @@
-"""The tutorial notebook runs from top to bottom, and a browser shows what it promises: the video plays, TensorBoard has the run."""
+"""The tutorial notebook runs from top to bottom; in a browser its video plays and TensorBoard has the run."""
 
 import re
 import shutil
@@ -12,7 +12,9 @@ import pytest
 
 NOTEBOOK = Path(__file__).parent.parent / "docs" / "tutorial.ipynb"
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-needs_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium here: apt-get install chromium chromium-driver")
+needs_browser = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="no Chromium here: apt-get install chromium chromium-driver"
+)
 
 pytestmark = pytest.mark.filterwarnings("default")  # of Jupyter's own packages
 
@@ -25,7 +27,9 @@ def executed(tmp_path_factory):
 
     notebook = nbformat.read(NOTEBOOK, 4)
     folder = tmp_path_factory.mktemp("notebook")
-    client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
+    client = NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+    )
     client.execute()
     return notebook
 
@@ -36,7 +40,9 @@ def outputs(notebook, mime):
 
 
 def text(notebook):
-    return "".join(o.get("text", "") for cell in notebook.cells if cell.cell_type == "code" for o in cell.outputs)
+    return "".join(
+        o.get("text", "") for cell in notebook.cells if cell.cell_type == "code" for o in cell.outputs
+    )
 
 
 @pytest.mark.slow
@@ -44,7 +50,9 @@ def test_it_runs_and_says_what_it_should(executed):
     words = text(executed)
     by_hand, by_update = (float(x) for x in re.findall(r"critic loss by (?:hand|update): *([\d.]+)", words))
     assert by_hand == pytest.approx(by_update, rel=1e-6)
-    assert float(re.search(r"Q settles near ([\d.]+)", words)[1]) < 7  # of a true 10: the false ends cost a third and more
+    assert (
+        float(re.search(r"Q settles near ([\d.]+)", words)[1]) < 7
+    )  # of a true 10: the false ends cost a third and more
     assert len(re.findall(r"\| Reward: -\d+ \| Episode \d \| Qmax: -?[\d.]+", words)) == 6
     assert len(outputs(executed, "image/png")) >= 7
 
@@ -68,8 +76,9 @@ def browser(tmp_path_factory):
 
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
-    flags = ["headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
-             "disable-component-update", "disable-sync", "window-size=1300,1000", f"user-data-dir={tmp_path_factory.mktemp('chromium')}"]  # fmt: skip
+    flags = ["headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run",
+             "disable-background-networking", "disable-component-update", "disable-sync",
+             "window-size=1300,1000", f"user-data-dir={tmp_path_factory.mktemp('chromium')}"]  # fmt: skip
     for word in flags:
         options.add_argument(f"--{word}")
     driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
@@ -99,7 +108,9 @@ def test_the_video_in_its_page_plays(executed, browser, tmp_path):
     until(lambda: browser.execute_script("return document.querySelector('video')?.readyState >= 3"))
     browser.execute_script("document.querySelector('video').play()")
     until(lambda: browser.execute_script("return document.querySelector('video').currentTime > 0.5"))
-    assert browser.execute_script("const v = document.querySelector('video'); return [v.videoWidth, v.videoHeight]") == [500, 500]
+    assert browser.execute_script(
+        "const v = document.querySelector('video'); return [v.videoWidth, v.videoHeight]"
+    ) == [500, 500]
 
 
 @pytest.fixture(scope="module")
@@ -109,12 +120,29 @@ def board(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("board")
     swingup.train(
-        "Pendulum-v1", preset="tutorial", episodes=2, hidden=(16, 16), final_episodes=1, run_dir=folder / "run", quiet=True
+        "Pendulum-v1",
+        preset="tutorial",
+        episodes=2,
+        hidden=(16, 16),
+        final_episodes=1,
+        run_dir=folder / "run",
+        quiet=True,
     )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = ["-m", "tensorboard.main", "--logdir", str(folder), "--host", "127.0.0.1", "--port", str(port), "--load_fast", "false"]
+    words = [
+        "-m",
+        "tensorboard.main",
+        "--logdir",
+        str(folder),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--load_fast",
+        "false",
+    ]
     server = subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}/"
     until(lambda: answers(address + "data/plugin/graphs/info"))
@@ -156,4 +184,9 @@ def test_tensorboards_scalars_page_shows_the_run(board, browser):
 def test_tensorboards_graphs_page_draws_both_networks(board, browser):
     browser.get("about:blank")
     browser.get(board + "#graphs")
-    until(lambda: all(name in browser.execute_script(TEXT) for name in ("actor", "critic", "target_actor", "target_critic")))
+    until(
+        lambda: all(
+            name in browser.execute_script(TEXT)
+            for name in ("actor", "critic", "target_actor", "target_critic")
+        )
+    )

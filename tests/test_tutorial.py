@@ -1,4 +1,4 @@
-"""The 2017 notebook: its numbers, its figures, its corrections. One test for each claim of docs/tutorial.md."""
+"""The 2017 notebook: numbers, figures and corrections. One test for each claim of docs/tutorial.md."""
 
 import json
 import re
@@ -48,7 +48,7 @@ def test_the_preset_sets_exactly_the_notebooks_numbers():
 
 def test_learning_starts_with_the_65th_transition_and_updates_once_a_step():
     loop = HostLoop(plan(tutorial(hidden=(8, 8)), PENDULUM), GymEnv(factory("Pendulum-v1")), 0)
-    ticks = [loop.tick() for _ in range(70)]
+    ticks = [loop.step() for _ in range(70)]
     assert [t.metrics is not None for t in ticks].index(True) == 64
     assert int(loop.state.learner.critic_opt[0].count) == 6
 
@@ -71,17 +71,28 @@ def test_every_other_preset_explores_with_zero_mean_noise():
 
 def test_qmax_is_the_mean_over_the_episodes_updates(tmp_path):
     loop = HostLoop(plan(tutorial(hidden=(8, 8)), PENDULUM), GymEnv(factory("Pendulum-v1")), 0)
-    ticks = [loop.tick() for _ in range(400)]
+    ticks = [loop.step() for _ in range(400)]
     first, second = (e for t in ticks for e in t.episodes)
     largest = [t.metrics.q_max for t in ticks if t.metrics]
     assert len(largest) == 400 - 64
-    assert first.q_max == pytest.approx(np.mean(largest[:136]))  # divided by their number, not by the last index
+    assert first.q_max == pytest.approx(
+        np.mean(largest[:136])
+    )  # divided by their number, not by the last index
     assert second.q_max == pytest.approx(np.mean(largest[136:]))
 
 
 def test_a_line_for_each_episode_with_the_notebooks_three_figures(tmp_path, capsys):
-    run = swingup.train("Pendulum-v1", preset="tutorial", episodes=2, hidden=(8, 8), final_episodes=2, run_dir=tmp_path / "run")
-    lines = re.findall(r"^\| Reward: (-?\d+) \| Episode (\d+) \| Qmax: (-?\d+\.\d{4})$", capsys.readouterr().err, re.M)
+    run = swingup.train(
+        "Pendulum-v1",
+        preset="tutorial",
+        episodes=2,
+        hidden=(8, 8),
+        final_episodes=2,
+        run_dir=tmp_path / "run",
+    )
+    lines = re.findall(
+        r"^\| Reward: (-?\d+) \| Episode (\d+) \| Qmax: (-?\d+\.\d{4})$", capsys.readouterr().err, re.M
+    )
     episodes = run.episodes
     assert [int(x[1]) for x in lines] == [0, 1]
     for (reward, _, q_max), ret, q in zip(lines, episodes["return"], episodes["q_max"], strict=True):
@@ -95,7 +106,11 @@ def test_replay_has_the_notebooks_verbs():
     for i in range(3):
         ring = replay_buffer.add(ring, np.full((1, 1, 2), i, np.float32))
     assert int(replay_buffer.size(ring)) == 3
-    assert replay_buffer.sample(ring, jax.random.key(0), (64,)).shape == (64, 1, 2)  # fewer held than asked: drawn with replacement
+    assert replay_buffer.sample(ring, jax.random.key(0), (64,)).shape == (
+        64,
+        1,
+        2,
+    )  # fewer held than asked: drawn with replacement
     assert int(replay_buffer.size(replay_buffer.clear(ring))) == 0
 
 
@@ -103,11 +118,14 @@ def test_the_actors_gradient_is_averaged_over_the_minibatch():
     agent = plan(tutorial(hidden=(8, 8)), PENDULUM).agent
     learner = algorithm.init(agent, jax.random.key(0))
     rows = np.random.default_rng(0).normal(size=(4, agent.layout.width)).astype(np.float32)
-    once = replay_buffer.fold(agent.layout, rows[:, None], 0.99)
-    twice = replay_buffer.fold(agent.layout, np.concatenate([rows, rows])[:, None], 0.99)
+    once = replay_buffer.n_step_batch(agent.layout, rows[:, None], 0.99)
+    twice = replay_buffer.n_step_batch(agent.layout, np.concatenate([rows, rows])[:, None], 0.99)
     grad = jax.grad(algorithm.actor_loss, 1)
     for a, b in zip(
-        *(jax.tree.leaves(grad(agent, learner.actor, jax.tree.map(lambda x: x[0], learner.critic), x)) for x in (once, twice)),
+        *(
+            jax.tree.leaves(grad(agent, learner.actor, jax.tree.map(lambda x: x[0], learner.critic), x))
+            for x in (once, twice)
+        ),
         strict=True,
     ):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-9)
@@ -116,7 +134,7 @@ def test_the_actors_gradient_is_averaged_over_the_minibatch():
 def test_the_pendulums_time_limit_is_stored_as_one_to_bootstrap_through():
     loop = HostLoop(plan(tutorial(hidden=(8, 8)), PENDULUM), GymEnv(factory("Pendulum-v1")), 0)
     for _ in range(200):
-        loop.tick()
+        loop.step()
     t = Layout(3, 1).unpack(np.asarray(loop.state.replay.rows)[199, 0])
     assert (t.last, t.discount) == (1, 1)
 
@@ -125,21 +143,28 @@ def test_an_out_of_bounds_offset_is_stored_as_executed():
     spec = Spec("x", (3,), (1,), "float32", (-0.25,), (0.25,))
     p = plan(tutorial(hidden=(8, 8)), spec)
     learner = algorithm.init(p.agent, jax.random.key(0))
-    action, _ = algorithm.act(p.agent, learner, p.agent.noise.init(1, 1), None, np.zeros((1, 3), np.float32), np.ones(1))
+    action, _ = algorithm.act(
+        p.agent, learner, p.agent.noise.init(1, 1), None, np.zeros((1, 3), np.float32), np.ones(1)
+    )
     assert float(action[0, 0]) == 1  # the offset alone is four half-ranges
 
 
 def test_the_td_target_is_the_reward_alone_where_terminal():
     layout = Layout(1, 1)
     t = Transition(
-        *(np.ones(s, np.float32) for s in ((2, 1), (2, 1), (2,))), np.array([1, 0], "f4"), np.ones((2, 1), "f4"), np.ones(2, "f4")
+        *(np.ones(s, np.float32) for s in ((2, 1), (2, 1), (2,))),
+        np.array([1, 0], "f4"),
+        np.ones((2, 1), "f4"),
+        np.ones(2, "f4"),
     )
-    np.testing.assert_allclose(replay_buffer.fold(layout, layout.pack(t)[:, None], 0.99).discount, [0.99, 0])
+    np.testing.assert_allclose(
+        replay_buffer.n_step_batch(layout, layout.pack(t)[:, None], 0.99).discount, [0.99, 0]
+    )
 
 
 def test_an_episode_is_cut_not_ended_by_episode_steps():
     loop = HostLoop(plan(tutorial(hidden=(8, 8)), PENDULUM), GymEnv(factory("Pendulum-v1"), limit=50), 0)
-    ended = [e for _ in range(100) for e in loop.tick().episodes]
+    ended = [e for _ in range(100) for e in loop.step().episodes]
     assert [(e.length, e.terminated) for e in ended] == [(50, False), (50, False)]
 
 
@@ -147,8 +172,8 @@ def test_an_episode_is_cut_not_ended_by_episode_steps():
 def recorded(tmp_path_factory):
     """Three episodes of the tutorial, filmed."""
     return swingup.train(
-        "Pendulum-v1", preset="tutorial", episodes=3, hidden=(8, 8), final_episodes=1, record=True, quiet=True,
-        run_dir=tmp_path_factory.mktemp("tutorial") / "run",
+        "Pendulum-v1", preset="tutorial", episodes=3, hidden=(8, 8), final_episodes=1, record=True,
+        quiet=True, run_dir=tmp_path_factory.mktemp("tutorial") / "run",
     )  # fmt: skip
 
 
@@ -159,9 +184,19 @@ def test_tensorboard_reads_the_tutorials_scalars_and_graph(recorded):
     events.Reload()
     for tag, column in (("Reward", "return"), ("Qmax_value", "q_max")):
         assert [e.step for e in events.Scalars(tag)] == [0, 1, 2]
-        np.testing.assert_allclose([e.value for e in events.Scalars(tag)], recorded.episodes[column], rtol=1e-5)
+        np.testing.assert_allclose(
+            [e.value for e in events.Scalars(tag)], recorded.episodes[column], rtol=1e-5
+        )
     boxes = {node.name.split("/")[0] for node in events.Graph().node}
-    assert {"actor", "critic", "target_actor", "target_critic", "critic_loss", "actor_loss", "soft_update"} <= boxes
+    assert {
+        "actor",
+        "critic",
+        "target_actor",
+        "target_critic",
+        "critic_loss",
+        "actor_loss",
+        "soft_update",
+    } <= boxes
 
 
 def test_record_films_the_cubic_episodes(recorded):
@@ -178,7 +213,13 @@ def test_record_films_the_cubic_episodes(recorded):
 
 def test_recording_changes_nothing_that_is_learnt(recorded, tmp_path):
     plain = swingup.train(
-        "Pendulum-v1", preset="tutorial", episodes=3, hidden=(8, 8), final_episodes=1, quiet=True, run_dir=tmp_path / "run"
+        "Pendulum-v1",
+        preset="tutorial",
+        episodes=3,
+        hidden=(8, 8),
+        final_episodes=1,
+        quiet=True,
+        run_dir=tmp_path / "run",
     )
     assert plain.result["mean"] == recorded.result["mean"]
     assert list(plain.episodes["return"]) == list(recorded.episodes["return"])
@@ -190,7 +231,9 @@ def test_a_finished_run_is_filmed_and_played_by_command(recorded, capsys):
     assert main.run(["video", str(recorded.folder), "--episodes", "2", "--json"]) == 0
     clips = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [c["length"] for c in clips] == [200, 200]
-    assert clips[0]["return"] == pytest.approx(recorded.result["mean"])  # the closing evaluation's first episode
+    assert clips[0]["return"] == pytest.approx(
+        recorded.result["mean"]
+    )  # the closing evaluation's first episode
     assert all(Path(c["video"]).is_file() for c in clips)
     assert "<video" in recorded.video().data
 
@@ -219,7 +262,9 @@ def test_a_run_shows_itself(recorded):
 @pytest.mark.slow
 def test_the_tutorial_learns_in_150_episodes_on_three_of_five_seeds(tmp_path):
     runs = [
-        swingup.train("Pendulum-v1", preset="tutorial", episodes=150, seed=s, run_dir=tmp_path / str(s), quiet=True)
+        swingup.train(
+            "Pendulum-v1", preset="tutorial", episodes=150, seed=s, run_dir=tmp_path / str(s), quiet=True
+        )
         for s in range(5)
     ]
     means = [r.result["mean"] for r in runs]

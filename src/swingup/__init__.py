@@ -14,6 +14,7 @@ PUBLIC = {
     "load": "runs.run",
     "Run": "runs.run",
     "Group": "runs.group",
+    "Callback": "reports.callback",
     "Config": "config.settings",
     "DDPG": "sb3",
     "TD3": "sb3",
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from swingup.errors import Diverged as Diverged
     from swingup.errors import EnvFault as EnvFault
     from swingup.errors import InputError as InputError
+    from swingup.reports.callback import Callback as Callback
     from swingup.runs.group import Group as Group
     from swingup.runs.run import Run as Run
     from swingup.runs.run import load as load

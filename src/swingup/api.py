@@ -1,4 +1,4 @@
-"""The public functions: train and resume."""
+"""The public functions `swingup.train` and `swingup.resume`."""
 
 from __future__ import annotations
 
@@ -8,26 +8,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from swingup.config.presets import base
-from swingup.config.settings import apply, check
+from swingup.config.settings import apply
 from swingup.envs.gym_env import GymEnv
 from swingup.envs.registry import factory
 from swingup.runs.run import Run
 from swingup.storage import trusted_modules
+from swingup.storage.run_folder import find_run, read_config
+from swingup.training.build import RunBuilder
+from swingup.training.options import Options
+from swingup.training.session import run_training
 
 if TYPE_CHECKING:
+    from swingup.reports.callback import Callback
     from swingup.runs.group import Group
-from swingup.training.options import Options
-from swingup.training.session import run_training, settings_of
 
 
 @overload
 def train(env: Any, *, seeds: None = None, **settings: Any) -> Run: ...
-
-
 @overload
 def train(env: Any, *, seeds: str | int | Sequence[int], **settings: Any) -> Group: ...
-
-
 def train(
     env: Any,
     *,
@@ -38,34 +37,36 @@ def train(
     quiet: bool = False,
     record: bool = False,
     render: bool = False,
+    callbacks: Sequence[Callback] = (),
     **settings: Any,
 ) -> Run | Group:
-    """Train a policy and return its run; with `seeds` one for each of them, and return their group.
+    """Train a policy and return its run; with `seeds`, train one run per seed and return their group.
 
     env: a Gymnasium id, `module:Id`, an environment that was made from an id, or a function that makes one.
-    settings: fields of `Config` (`steps=`, `seed=`, `gamma=` ...); they win over the preset. run_dir: a new folder for
-    the run, else one under runs/. record: film training episodes; render: show them in a window. seeds: a count, "0:8" or a list;
-    seeds_mode: auto, process or vmap (`swingup train --help`).
+    settings: fields of `Config` (`steps=`, `seed=`, `gamma=` ...); they override the preset. run_dir: a new
+    folder for the run, by default one under runs/. record: film training episodes; render: show them in a
+    window. callbacks: for a single run only. seeds: a count, "0:8" or a list; seeds_mode: auto, process or
+    vmap (`swingup train --help`).
 
-    Raises InputError (a ValueError) for settings or environments that cannot be used, EnvFault where the environment breaks
-    its contract on the way, Diverged where a gradient stops being finite, KeyboardInterrupt where it was stopped; the
-    policy until then is kept.
+    Raises InputError (a ValueError) for settings or environments that cannot be used, EnvFault if the
+    environment breaks its contract, Diverged if a gradient is not finite, KeyboardInterrupt if the run was
+    interrupted, and what a callback raises; the policy until then is kept.
     """
     if isinstance(env, str):
-        trusted_modules.remember(env)
-    name = env if isinstance(env, str) else describe(factory(env))
-    config = check(apply(base(name, preset), {"env": name, **settings}, "train"))
+        trusted_modules.allow(env)
+    name = env if isinstance(env, str) else name_of_source(env)
+    builder = RunBuilder(apply(base(name, preset), {"env": name, **settings}, "train"))
     arguments = ", ".join(f"{k}={v!r}" for k, v in {"preset": preset, **settings}.items())
     options = Options(Path(run_dir) if run_dir else None, quiet, record, render)
     command = f"swingup.train({name!r}, {arguments})"
     if seeds is None:
-        return whole(run_training(config, env, options, command))
+        return with_result(run_training(builder, env, options, command, callbacks=callbacks))
     from swingup.multiseed.seeds import Seeds, numbers
     from swingup.multiseed.train import complete, train_seeds
     from swingup.runs.group import mode_of
 
     wanted = Seeds(numbers(seeds), mode_of(seeds_mode), "threads" in settings)
-    return complete(train_seeds(config, env, wanted, options, command))
+    return complete(train_seeds(builder, env, wanted, options, command))
 
 
 def resume(
@@ -76,30 +77,46 @@ def resume(
     quiet: bool = False,
     require_exact: bool = False,
     weights_only: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> Run | Group:
-    """Go on with a run, or with all unfinished runs of a group, from its newest checkpoint, to `steps` environment steps in all (by default those it was meant for).
+    """Resume a run, or all unfinished runs of a group, from the newest checkpoint.
 
-    env: the environment, where the run was trained on an object or a function. Raises InputError where the folder, its
-    checkpoints or `steps` cannot be used, and with require_exact where the result could differ from an uninterrupted run.
-    weights_only: where the saved replay is damaged, go on with the weights, a new replay and new episodes.
+    steps: environment steps in all, by default the run's own setting. env: the environment, if the run was
+    trained on an object or a function. weights_only: if the saved replay is damaged, use its weights, a new
+    replay and new episodes. callbacks: for a single run only; their `restore` gets what their `state`
+    returned. Raises InputError if the folder, its checkpoints or `steps` cannot be used, and with
+    require_exact if the result could differ from an uninterrupted run's.
     """
-    from swingup.multiseed.train import complete, resume_seeds
     from swingup.runs.group import is_group
 
+    command = f"swingup.resume({str(folder)!r}, {steps})"
     if is_group(Path(folder)):
-        command = f"swingup.resume({str(folder)!r}, {steps})"
-        return complete(resume_seeds(Path(folder), steps, env, Options(None, quiet, require_exact=require_exact), command))
-    old, config = settings_of(folder, steps)
+        from swingup.multiseed.train import complete, resume_seeds
+
+        options = Options(None, quiet, require_exact=require_exact)
+        return complete(resume_seeds(Path(folder), steps, env, options, command))
+    old = find_run(folder)
+    builder = RunBuilder(read_config(old))
     options = Options(old, quiet, require_exact=require_exact, weights_only=weights_only)
-    return whole(run_training(config, env or Run(old).env, options, f"swingup.resume({str(folder)!r}, {steps})", old))
+    run = run_training(
+        builder if steps is None else builder.replace(steps=steps),
+        env or Run(old).env,
+        options,
+        command,
+        old,
+        callbacks=callbacks,
+    )
+    return with_result(run)
 
 
-def whole(run: Run) -> Run:
+def with_result(run: Run) -> Run:
+    """A finished run; KeyboardInterrupt if it was interrupted."""
     if not run.result:
         raise KeyboardInterrupt(f"training stopped; go on with swingup.resume({str(run.folder)!r})")
     return run
 
 
-def describe(make: Any) -> str:
-    with closing(GymEnv(make)) as env:
-        return env.spec.env
+def name_of_source(env: Any) -> str:
+    """The name of an environment that is given as an object or a function."""
+    with closing(GymEnv(factory(env))) as made:
+        return made.spec.env

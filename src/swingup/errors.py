@@ -1,4 +1,4 @@
-"""What can go wrong, as types: each message is one line that says what, where and the fix."""
+"""The package's exceptions: each message is one line that says what, where and the fix."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,25 +6,25 @@ from typing import Any
 
 
 class InputError(ValueError):
-    """Something the user gave is not usable; the command line exits with 2 before any work is done."""
+    """The user's input cannot be used; the command line exits with status 2 before it does any work."""
 
 
 class EnvFault(RuntimeError):
-    """An environment broke its contract during a run; nothing of the faulty step reached replay."""
+    """An environment violated its contract during a run; nothing of the faulty step reached replay."""
 
 
 class Diverged(RuntimeError):
-    """A gradient or parameter stopped being finite; nothing of that update reached the weights."""
+    """A gradient or parameter stopped being finite; such a gradient is replaced by zeros before the step."""
 
 
 def nearest(word: str, known: Any) -> str:
-    """`; did you mean X?` for the closest of `known`, or nothing."""
+    """`; did you mean X?` for the closest of `known`, or an empty string."""
     near = difflib.get_close_matches(word, list(known), 1, 0.65)
     return f"; did you mean {near[0]}?" if near else ""
 
 
 def unknown(name: str, known: Iterable[str]) -> InputError:
-    """The one-line error of a name that is none of those known: with those most like it, or all where none is."""
+    """The error for an unknown environment `name`: suggests the most similar of `known`, else lists all."""
     folded = {k.lower(): k for k in known}
     near = [folded[k] for k in difflib.get_close_matches(name.lower(), folded, 3, 0.6)]
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(folded.values())}"

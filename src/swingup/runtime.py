@@ -1,4 +1,4 @@
-"""How XLA is set up, before its first use: a pinned thread count and a cache of compiled programs."""
+"""Set-up of XLA before its first use (threads, cache of compiled programs), and facts about the machine."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-# What XLA leaves out of a GPU's programs so that each run of one gives the same bits.
+# The XLA flag that keeps operations out of a GPU's programs whose results differ from run to run.
 EXACT = "--xla_gpu_deterministic_ops=true"
 
 
 def prepare(threads: int, exact: bool = False) -> None:
-    """Pin XLA's CPU threads and switch its compilation cache on; call it before JAX computes anything.
+    """Set XLA's number of CPU threads and enable its compilation cache; call it before JAX computes anything.
 
-    exact: on a GPU only operations that give the same bits each time; on a CPU they all do.
+    exact: use only operations that give the same bits each time on a GPU; on a CPU all do.
 
-    The number of threads decides the bits of a matrix product, so it is a setting of the run and not a property of
-    the machine: 2 threads on one core give the same bytes as 2 threads on eight. XLA reads NPROC when its backend starts;
-    where JAX has already computed something in this process, its thread count stays as it is.
+    The number of threads decides the bits of a matrix product, so it is a setting of the run and not a
+    property of the machine: 2 threads on one core give the same bytes as 2 threads on eight. XLA reads NPROC
+    when its backend starts; if JAX has already computed in this process, its thread count does not change.
     """
     if not started():
         os.environ["NPROC"] = str(threads)
@@ -41,7 +41,7 @@ def prepare(threads: int, exact: bool = False) -> None:
 
 
 def accelerated() -> bool:
-    """Whether JAX will compute on something else than the CPU, told without starting it: by JAX_PLATFORMS, or by the plugins."""
+    """Whether JAX will use an accelerator, judged by JAX_PLATFORMS or its plugins without starting it."""
     from importlib.metadata import entry_points
 
     wanted = os.environ.get("JAX_PLATFORMS", "")
@@ -52,7 +52,7 @@ def accelerated() -> bool:
 
 
 def started() -> bool:
-    """Whether JAX has chosen its devices and threads already."""
+    """Whether JAX has already chosen its devices and threads."""
     if "jax" not in sys.modules:
         return False
     from jax._src import xla_bridge
@@ -61,7 +61,7 @@ def started() -> bool:
 
 
 def profile(threads: int) -> dict[str, Any]:
-    """What the bits of a result depend on besides seed and settings: machine, thread count, library versions, XLA's flags."""
+    """What a result's bits depend on besides seed and settings: machine, threads, versions, XLA flags."""
     import platform
     from importlib import metadata
 
@@ -83,11 +83,15 @@ def profile(threads: int) -> dict[str, Any]:
 
 
 def cpu() -> str:
-    """The processor's name and a digest of its features, which decide what code XLA makes for it."""
+    """The processor's name and a digest of its features, which decide the code that XLA generates."""
     import hashlib
 
     try:
-        lines = dict(line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines() if ":" in line)
+        lines = dict(
+            line.split(":", 1)
+            for line in Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+            if ":" in line
+        )
     except OSError:
         return ""
     found = {k.strip(): v.strip() for k, v in lines.items()}
@@ -96,11 +100,16 @@ def cpu() -> str:
 
 
 def free_memory() -> float:
-    """Bytes that this process may still take: what the machine has free, or its container's limit leaves."""
+    """Bytes that this process can still allocate: the machine's free memory or what its container allows."""
     free = float("inf")
     try:
         free = (
-            int(next(x for x in Path("/proc/meminfo").read_text().splitlines() if x.startswith("MemAvailable")).split()[1]) * 1024
+            int(
+                next(
+                    x for x in Path("/proc/meminfo").read_text().splitlines() if x.startswith("MemAvailable")
+                ).split()[1]
+            )
+            * 1024
         )
         limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
         if limit != "max":
@@ -111,9 +120,13 @@ def free_memory() -> float:
 
 
 def device_line(threads: int) -> str:
-    """What this run computes on, in one line."""
+    """JAX's version and the device that this run computes on, in one line."""
     import jax
 
     device = jax.devices()[0]
-    kind = f"CPU, {threads} thread{'s' if threads > 1 else ''}" if device.platform == "cpu" else device.device_kind
+    kind = (
+        f"CPU, {threads} thread{'s' if threads > 1 else ''}"
+        if device.platform == "cpu"
+        else device.device_kind
+    )
     return f"jax {jax.__version__} on {kind}"

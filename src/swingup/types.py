@@ -1,4 +1,4 @@
-"""The vocabulary: what a transition, an environment's shape and an episode are. Needs no JAX."""
+"""Types that modules share: a transition and its row, an environment's spaces, an episode. Needs no JAX."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 
 Array = Any  # a NumPy or a JAX array; shapes are in the docstrings
 
-# Of the factors in matrix products.
+# The precision of the factors in matrix products.
 Precision = Literal["float32", "tensorfloat32", "bfloat16"]
 
 
 class Transition(NamedTuple):
-    """One step of one environment; leading axes are [K, N] fresh from a collector and [B] from replay.
+    """One step of one environment; leading axes are [K, N] from a collector and [B] from replay.
 
-    obs[*, O], action[*, A] in [-1, 1] as executed, reward[*], discount[*] (0 where the episode terminated, else 1;
-    `replay.fold` multiplies gamma in), next_obs[*, O] (the true successor, also at episode ends), last[*] (1 where the
-    episode ended, terminated or truncated).
+    obs[*, O], action[*, A] in [-1, 1] as executed, reward[*], discount[*] (0 where the episode terminated,
+    else 1; `replay_buffer.n_step_batch` multiplies by gamma), next_obs[*, O] (the true successor, also at
+    episode ends), last[*] (1 where the episode ended, terminated or truncated).
     """
 
     obs: Array
@@ -32,10 +32,10 @@ class Transition(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each field of a transition lies in its packed row.
+    """Where each field of a transition lies in its row.
 
-    One row per transition is what keeps replay in place: separate arrays per field make XLA copy the whole ring whenever
-    adding and sampling meet in one program (3 times slower at a million rows).
+    With one row per transition XLA updates replay in place; with an array per field it copies the whole ring
+    if a program both adds and samples (3 times slower at a million rows).
     """
 
     obs_size: int
@@ -43,10 +43,11 @@ class Layout:
 
     @property
     def width(self) -> int:
+        """The length W of a row."""
         return 2 * self.obs_size + self.action_size + 3
 
     def unpack(self, rows: Array) -> Transition:
-        """The fields of rows[*, W]; for NumPy arrays they are views, so assigning to a field writes the row."""
+        """The fields of rows[*, W]; those of NumPy rows are views: assigning to a field writes the row."""
         o, a = self.obs_size, self.action_size
         return Transition(
             obs=rows[..., :o],
@@ -60,16 +61,19 @@ class Layout:
     def pack(self, t: Transition) -> Array:
         """The rows[*, W] of a transition's fields, in the namespace (NumPy or JAX) of `t.obs`."""
         xp = t.obs.__array_namespace__()
-        return xp.concat([t.obs, t.action, t.reward[..., None], t.discount[..., None], t.last[..., None], t.next_obs], axis=-1)
+        return xp.concat(
+            [t.obs, t.action, t.reward[..., None], t.discount[..., None], t.last[..., None], t.next_obs],
+            axis=-1,
+        )
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What an environment takes and gives.
+    """An environment's observation and action spaces.
 
-    The agent only ever sees float32 observations of `obs_size` and actions in [-1, 1]^A; `to_env` and `from_env` are the
-    one affine map between those and the environment's own box, per dimension, asymmetric bounds included. obs_shape is
-    the box's own, or (O,) for Dict and Tuple observations, which are flattened.
+    The agent's observations are float32 of `obs_size`, its actions lie in [-1, 1]^A; `to_env` and `from_env`
+    are the affine map between these actions and the environment's box, per dimension, asymmetric bounds
+    included. obs_shape is the box's, or (O,) for Dict and Tuple observations, which are flattened.
     """
 
     env: str
@@ -81,25 +85,30 @@ class Spec:
 
     @property
     def obs_size(self) -> int:
+        """O, the length of a flat observation."""
         return math.prod(self.obs_shape)
 
     @property
     def action_size(self) -> int:
+        """A, the length of a flat action."""
         return math.prod(self.action_shape)
 
     @property
     def layout(self) -> Layout:
+        """The layout of this environment's rows."""
         return Layout(self.obs_size, self.action_size)
 
     def to_env(self, action: Array) -> Array:
-        """action[*, A] in [-1, 1], NumPy or JAX -> [*, *action_shape] in the environment's units and dtype, never outside the box."""
+        """action[*, A] in [-1, 1], NumPy or JAX -> [*, *action_shape] in the environment's dtype and box."""
         low, high = np.asarray(self.low), np.asarray(self.high)
         # This form gives the bounds themselves at -1 and 1, and does not overflow for wide boxes.
-        scaled = action.__array_namespace__().clip(low * ((1 - action) / 2) + high * ((1 + action) / 2), low, high)
+        scaled = action.__array_namespace__().clip(
+            low * ((1 - action) / 2) + high * ((1 + action) / 2), low, high
+        )
         return scaled.astype(self.action_dtype).reshape(*action.shape[:-1], *self.action_shape)
 
     def from_env(self, action: np.ndarray) -> np.ndarray:
-        """The inverse of `to_env`: [*, *action_shape] in the environment's units -> [*, A] in [-1, 1], float32."""
+        """The inverse of `to_env`: [*, *action_shape] in the box -> [*, A] in [-1, 1], float32."""
         low, high = np.asarray(self.low), np.asarray(self.high)
         lead = action.shape[: action.ndim - len(self.action_shape)]
         flat = np.asarray(action, np.float64).reshape(*lead, self.action_size)
@@ -107,10 +116,10 @@ class Spec:
 
 
 class Episode(NamedTuple):
-    """One finished episode: which environment, the number of its episode there, its seed, return, length and how it ended.
+    """One finished episode: environment, number of the episode there, seed, return, length and how it ended.
 
-    q_max: the mean over the episode's updates of the largest Q in the minibatch (NaN before learning), as the 2017
-    tutorial reports it.
+    q_max: the mean over the episode's updates of the largest Q in the minibatch (NaN before learning), as the
+    2017 tutorial reports it.
     """
 
     env: int
@@ -123,7 +132,7 @@ class Episode(NamedTuple):
 
 
 def flatten(obs: Any) -> np.ndarray:
-    """One observation as a flat float32 vector: dictionaries by sorted key, tuples in order, arrays row by row."""
+    """One observation as a flat float32 vector: dicts by sorted key, tuples in order, arrays row by row."""
     if isinstance(obs, dict):
         return np.concatenate([flatten(obs[k]) for k in sorted(obs)])
     if isinstance(obs, tuple):

@@ -1,4 +1,4 @@
-"""The command line: which command was meant, and one line for whatever goes wrong in it."""
+"""The command line's entry point: runs the command and prints each error as one line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from swingup.cli.commands import COMMANDS
+from swingup.cli.commands import COMMANDS, run_command
 from swingup.errors import Diverged, EnvFault, InputError, nearest
 from swingup.storage.checkpoint_reader import Unloadable
 
@@ -31,7 +31,7 @@ USAGE = """swingup: continuous-control policies with DDPG, in JAX
 
 def main() -> None:
     """The console script."""
-    # As `python -m` does: module:Id must find a module in the folder where one stands.
+    # As `python -m` does: module:Id must find a module in the current folder.
     sys.path.insert(0, os.getcwd())
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -42,7 +42,7 @@ def main() -> None:
 def run(argv: Sequence[str]) -> int:
     """Run one command; returns the exit code.
 
-    0 done, 1 the run failed on the way, 2 wrong input, 3 no checkpoint is whole, 75 interrupted and resumable, 130 interrupted.
+    0 done, 1 failed, 2 wrong input, 3 no checkpoint is whole, 75 interrupted and resumable, 130 interrupted.
     """
     try:
         return dispatch(list(argv))
@@ -66,7 +66,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def line(error: Exception) -> str:
-    """Its text as one line that cannot steer a terminal, whatever a file put into it."""
+    """An error's text as one line without control characters, which a file may have put into it."""
     text = " ".join(str(error).split())
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
@@ -82,4 +82,4 @@ def dispatch(argv: list[str]) -> int:
         return 0
     if argv[0] not in COMMANDS:
         raise InputError(f"{argv[0]}: no such command{nearest(argv[0], COMMANDS) or '; see swingup --help'}")
-    return COMMANDS[argv[0]](argv[1:])
+    return run_command(argv[0], argv[1:])

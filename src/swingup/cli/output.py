@@ -8,20 +8,24 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from swingup.loops.evaluation import Evaluation
 from swingup.runs.group import Group
-from swingup.runs.run import Run, closing
+from swingup.runs.run import Run, closing, figures
 
 
 def closing_lines(result: dict[str, Any], env: str) -> str:
-    """A group's result for a person: a line over all seeds, and one for each."""
+    """A group's result as text: a line over all seeds, and one for each."""
     seeds, done = result["seeds"], [x for x in result["seeds"].values() if x is not None]
     ends = f" (95 % interval {result['ci95'][0]:,.1f} to {result['ci95'][1]:,.1f})" if result["ci95"] else ""
     figure = f"interquartile mean {result['iqm']:,.1f}{ends}, " if done else ""
     count = f"{len(seeds)} seeds" if len(done) == len(seeds) else f"{len(done)} of {len(seeds)} seeds"
-    head = f"{env}: {figure}{count} in {result['seconds']:.1f} s · {result['run']}"
+    first = f"{env}: {figure}{count} in {result['seconds']:.1f} s · {result['run']}"
     failed = result.get("failed", {})
-    lines = [f"  seed {k}: {failed.get(k, 'not finished') if mean is None else f'{mean:,.1f}'}" for k, mean in seeds.items()]
-    return "\n".join([head, *lines])
+    lines = [
+        f"  seed {k}: {failed.get(k, 'not finished') if mean is None else f'{mean:,.1f}'}"
+        for k, mean in seeds.items()
+    ]
+    return "\n".join([first, *lines])
 
 
 def resume_line(group: Group) -> str:
@@ -29,7 +33,7 @@ def resume_line(group: Group) -> str:
 
 
 def conclude_group(group: Group, as_json: bool) -> int:
-    """Print what a group's seeds came to, or how to go on with them."""
+    """Print a group's result, or how to resume it; returns the exit code."""
     if set(group.unfinished) - set(group.failed):
         print(f"swingup: {resume_line(group)}", file=sys.stderr)
         return 75
@@ -38,16 +42,26 @@ def conclude_group(group: Group, as_json: bool) -> int:
 
 
 def conclude(run: Run, as_json: bool) -> int:
-    """Print what a run came to, or how to go on with it."""
+    """Print a run's result, or how to resume it; returns the exit code."""
     if not run.result:
-        print(f"swingup: interrupted; go on with: swingup resume {shlex.quote(str(run.folder))}", file=sys.stderr)
+        print(
+            f"swingup: interrupted; go on with: swingup resume {shlex.quote(str(run.folder))}",
+            file=sys.stderr,
+        )
         return 75
     print(json.dumps(run.result) if as_json else closing(run.result, run.config.env))
     return 0
 
 
+def conclude_evaluation(run: Run, evaluation: Evaluation, seconds: float, as_json: bool) -> int:
+    """Print the result of greedy episodes; returns the exit code."""
+    result = figures(evaluation, run.folder, seconds)
+    print(json.dumps(result) if as_json else closing(result, run.config.env))
+    return 0
+
+
 def tell(as_json: bool, found: dict[str, Any], show: Callable[[Any], None]) -> int:
-    """Print findings as one JSON line, or let `show` print them on a console for a person."""
+    """Print findings as one JSON line, or with `show` on a console; returns the exit code."""
     from rich.console import Console
 
     if as_json:

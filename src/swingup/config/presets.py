@@ -18,16 +18,19 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text())
     except FileNotFoundError:
-        raise InputError(f"--config {path}: no such file; give the path of a TOML file with settings") from None
+        raise InputError(
+            f"--config {path}: no such file; give the path of a TOML file with settings"
+        ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(
-            f"--config {path}: cannot be read as TOML ({error}); one setting a line, for example: gamma = 0.98"
+            f"--config {path}: cannot be read as TOML ({error}); "
+            "one setting a line, for example: gamma = 0.98"
         ) from error
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A named group of settings: what it is for, the environment ids that pick it, its values and where each comes from."""
+    """Named settings: a description, the environment ids that pick them, the values and their sources."""
 
     name: str
     about: str
@@ -51,7 +54,9 @@ def pick(name: str, env: str) -> Preset:
     """The preset of that name; `auto` picks by environment id (of any module or library), else `ddpg`."""
     known = presets()
     if name == "auto":
-        return next((p for p in known.values() if env.replace("/", ":").rpartition(":")[2] in p.envs), known["ddpg"])
+        return next(
+            (p for p in known.values() if env.replace("/", ":").rpartition(":")[2] in p.envs), known["ddpg"]
+        )
     if name not in known:
         raise InputError(f"--preset {name}: no such preset{nearest(name, known) or '; see swingup presets'}")
     return known[name]
@@ -60,7 +65,7 @@ def pick(name: str, env: str) -> Preset:
 def base(env: str, preset: str = "auto", file: Path | None = None) -> Config:
     """Defaults < preset < file, before any flag."""
     in_file = read_toml(file) if file else {}
-    apply(Config(), in_file, f"--config {file}")  # its types first: env and preset are used below
+    apply(Config(), in_file, f"--config {file}")  # checks its types first, as env and preset are used below
     env = env or in_file.get("env", "")
     chosen = pick(in_file.get("preset", preset) if preset == "auto" else preset, env)
     config = apply(Config(env=env), chosen.values, f"preset {chosen.name}")

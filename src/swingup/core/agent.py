@@ -6,11 +6,14 @@
     actor             <- one Adam step up     mean  critic(obs, actor(obs))
     actor', critic'   <- move towards actor, critic by tau
 
-`discount` is gamma, or 0 where the episode terminated. A time limit does not terminate: values are bootstrapped through it.
+`discount` is gamma, or 0 where the episode terminated. A time limit does not terminate an episode: the value
+of its last observation is bootstrapped.
 
     DDPG is D = 1 and one critic.
-    TD3  = replace(DDPG, critics=2, delay=2, smoothing=Smoothing(0.2, 0.5)): the smaller of two critics' targets, D = 2, noise on actor'.
-    D4PG = replace(DDPG, head=Categorical(low, high), n_step=5): the critic predicts a distribution; rewards of five steps.
+    TD3  = replace(DDPG, critics=2, delay=2, smoothing=Smoothing(0.2, 0.5)):
+           the smaller of two critics' targets, D = 2, noise on actor'.
+    D4PG = replace(DDPG, head=Categorical(low, high), n_step=5):
+           the critic predicts a distribution; rewards of five steps are summed.
 """
 
 from __future__ import annotations
@@ -24,37 +27,38 @@ import optax
 
 from swingup.core.heads import Categorical, Scalar
 from swingup.core.networks import Actor, Critic
-from swingup.core.pytrees import ema, finite, keep_if
-from swingup.core.running_statistics import Moments, normalize
-from swingup.core.running_statistics import init as no_moments
+from swingup.core.pytrees import finite, keep_if, polyak_update
+from swingup.core.running_statistics import RunningStatistics, normalize
+from swingup.core.running_statistics import init as no_statistics
 from swingup.core.schedules import Linear
 from swingup.types import Layout, Precision, Transition
 
-# JAX's names of matrix products with such factors and float32 sums.
+# JAX's names of matrix products with factors of that precision and float32 sums.
 ALGORITHMS = {"float32": "F32_F32_F32", "tensorfloat32": "TF32_TF32_F32", "bfloat16": "BF16_BF16_F32"}
 
 
 @dataclass(frozen=True)
 class Smoothing:
-    """Noise on the target's action: N(0, sigma^2) cut at +-clip, in half-ranges (TD3, 1802.09477, section 5.3)."""
+    """Noise on target actions in [-1, 1]: N(0, sigma^2) cut at +-clip (TD3, 1802.09477, section 5.3)."""
 
     sigma: float = 0.2
     clip: float = 0.5
 
     def __call__(self, key, action):
+        """action[*, A] with noise, clipped to [-1, 1]."""
         offset = self.sigma * jax.random.normal(key, action.shape, action.dtype)
         return jnp.clip(action + jnp.clip(offset, -self.clip, self.clip), -1, 1)
 
 
 @dataclass(frozen=True)
 class Agent:
-    """The algorithm as a value: networks, rates, and what it adds to DDPG. Hashable, so programs close over it.
+    """The algorithm's networks, rates and options beyond DDPG. Hashable, so compiled programs close over it.
 
-    What is None, one or Scalar() is absent from the program. critics: E critics, the smallest of whose targets counts;
-    delay: D critic steps for each actor step; n_step: rewards summed before bootstrapping; normalize: observations by
-    their running mean and variance; reward_scale: factor on rewards; weight_decay: L2 on the critic's gradient; grad_clip:
-    largest global norm of a gradient; precision: of the factors in the update's matrix products on a GPU (sums are float32; None: JAX's
-    own choice there).
+    An option that is None, False, 1 or Scalar() adds nothing to the compiled program. critics: E critics, the
+    smallest of whose targets counts; delay: D critic steps per actor step; n_step: rewards summed before
+    bootstrapping; normalize: observations by their running mean and variance; reward_scale: factor on
+    rewards; weight_decay: L2 on the critic's gradient; grad_clip: largest global norm of a gradient;
+    precision: of the factors in the update's matrix products on a GPU (sums are float32; None: JAX's own).
     """
 
     actor: Actor
@@ -78,11 +82,12 @@ class Agent:
 
     @property
     def layout(self) -> Layout:
+        """Where the fields of a transition lie in a row."""
         return Layout(self.actor.obs_size, self.actor.action_size)
 
 
 class Learner(NamedTuple):
-    """What gradient descent changes: the networks, their slow copies, Adam's moments; and the observations' (or None).
+    """Networks, target networks, Adam's states and the running statistics of observations (or None).
 
     The critics' leaves have a leading axis [E].
     """
@@ -93,18 +98,18 @@ class Learner(NamedTuple):
     target_critic: Any
     actor_opt: Any
     critic_opt: Any
-    moments: Moments | None
+    obs_statistics: RunningStatistics | None
 
 
 class Behaviour(NamedTuple):
-    """What acting while collecting needs of a learner: the actor, and the observations' moments (or None)."""
+    """What collecting needs of a learner: the actor and the running statistics of observations (or None)."""
 
     actor: Any
-    moments: Moments | None
+    obs_statistics: RunningStatistics | None
 
 
 class Metrics(NamedTuple):
-    """Scalars of one update: the two losses, mean and largest Q of the minibatch, and 1 if every gradient was finite."""
+    """Scalars of one update: losses, mean and largest Q of the minibatch, 1 if every gradient was finite."""
 
     critic_loss: Any
     actor_loss: Any
@@ -114,7 +119,7 @@ class Metrics(NamedTuple):
 
 
 def init(agent: Agent, key) -> Learner:
-    """Fresh networks; the targets begin as copies. Run it under jit: eager copies would share buffers and block donation."""
+    """Networks and equal targets. Call it under jit: eager copies share buffers, which blocks donation."""
     actor_key, critic_key = jax.random.split(key)
     actor = agent.actor.init(actor_key)
     critic = jax.vmap(agent.critic.init)(jax.random.split(critic_key, agent.critics))
@@ -125,36 +130,38 @@ def init(agent: Agent, key) -> Learner:
         target_critic=critic,
         actor_opt=optimizer(agent.actor_lr, None, agent.grad_clip).init(actor),
         critic_opt=optimizer(agent.critic_lr, agent.weight_decay, agent.grad_clip).init(critic),
-        moments=no_moments(agent.actor.obs_size) if agent.normalize else None,
+        obs_statistics=no_statistics(agent.actor.obs_size) if agent.normalize else None,
     )
 
 
-def see(learner: Learner | Behaviour, obs):
-    """Observations as the networks see them: normalised where the agent does that."""
-    return obs if learner.moments is None else normalize(learner.moments, obs)
+def normalize_obs(learner: Learner | Behaviour, obs):
+    """The networks' input for obs[*, O]: normalised if the learner has running statistics."""
+    return obs if learner.obs_statistics is None else normalize(learner.obs_statistics, obs)
 
 
 def behaviour(learner: Learner) -> Behaviour:
-    """The policy that the learner has come to."""
-    return Behaviour(learner.actor, learner.moments)
+    """The learner's current policy, for collecting."""
+    return Behaviour(learner.actor, learner.obs_statistics)
 
 
 def act(agent: Agent, behaviour: Behaviour, noise, key, obs, first):
-    """Explore: the actor's action plus noise, within [-1, 1]. obs[N, O], first[N] -> action[N, A], noise state."""
+    """The actor's action plus noise, clipped to [-1, 1]. obs[N, O], first[N] -> action[N, A], noise state."""
     offset, noise = agent.noise.sample(noise, key, first)
-    action = jax.vmap(agent.actor.apply, (None, 0))(behaviour.actor, see(behaviour, obs))
+    action = jax.vmap(agent.actor.apply, (None, 0))(behaviour.actor, normalize_obs(behaviour, obs))
     return jnp.clip(action + offset, -1, 1), noise
 
 
 def ensemble(agent: Agent, critics, obs, action):
-    """What each critic's last layer says: obs[B, O], action[B, A] -> out[E, B] or [E, B, Z]."""
+    """The output of every critic's last layer: obs[B, O], action[B, A] -> out[E, B] or [E, B, Z]."""
     batch = jax.vmap(agent.critic.apply, (None, 0, 0))
-    # Not a vmap over critics: XLA's batched product on the CPU is slower than so many plain ones, by 12 % already for one.
-    return jnp.stack([batch(jax.tree.map(lambda x, e=e: x[e], critics), obs, action) for e in range(agent.critics)])
+    # Not a vmap over critics: on the CPU XLA's batched product is slower than E plain ones, by 12 % at E = 1.
+    return jnp.stack(
+        [batch(jax.tree.map(lambda x, e=e: x[e], critics), obs, action) for e in range(agent.critics)]
+    )
 
 
 def targets(agent: Agent, learner: Learner, batch: Transition, key):
-    """What the critics are regressed on, [B] or [B, Z]: equation 4 of the paper; with E critics the least of E (TD3, equation 10)."""
+    """The critics' targets, [B] or [B, Z]: equation 4 of the paper; the smallest of E (TD3, equation 10)."""
     action = jax.vmap(agent.actor.apply, (None, 0))(learner.target_actor, batch.next_obs)
     if agent.smoothing is not None:
         action = agent.smoothing(key, action)
@@ -168,7 +175,10 @@ def targets(agent: Agent, learner: Learner, batch: Transition, key):
 
 
 def critic_loss(agent: Agent, critics, batch: Transition, target, weight=None):
-    """Mean loss against the target (summed over critics, weighted by weight[B] if given), and Q[E, B], surprise[B]."""
+    """Mean loss against the target, summed over critics -> loss, (Q[E, B], per_sample_loss[B]).
+
+    weight[B]: factors on the loss of each transition, if given; per_sample_loss is without them.
+    """
     out = ensemble(agent, critics, batch.obs, batch.action)
     loss = jax.vmap(jax.vmap(agent.head.loss), (0, None))(out, jax.lax.stop_gradient(target))
     q = jax.vmap(jax.vmap(agent.head.value))(out)
@@ -177,9 +187,9 @@ def critic_loss(agent: Agent, critics, batch: Transition, target, weight=None):
 
 
 def actor_loss(agent: Agent, actor, critic, batch: Transition):
-    """Minus the mean value of the actor's own actions: its gradient is the policy gradient (equation 6 of the paper).
+    """Minus the mean value of the actor's actions; its gradient is minus the policy gradient (equation 6).
 
-    critic: the parameters of one of the critics, the first (TD3, algorithm 1).
+    critic: the parameters of one critic; `actor_step` gives the first (TD3, algorithm 1).
     """
 
     def value(obs):
@@ -189,50 +199,54 @@ def actor_loss(agent: Agent, actor, critic, batch: Transition):
 
 
 def optimizer(rate: float | Linear, decay: float | None, clip: float | None) -> optax.GradientTransformation:
-    """Adam, with what else the agent asks for in front of it."""
+    """Adam, preceded by clipping to the global norm `clip` and L2 weight decay `decay` if given."""
     parts = [optax.clip_by_global_norm(clip)] if clip is not None else []
     parts += [optax.add_decayed_weights(decay)] if decay is not None else []
     return optax.chain(*parts, optax.adam(rate)) if parts else optax.adam(rate)
 
 
-def descend(optimizer: optax.GradientTransformation, params, opt, grads):
-    """One step, and whether every gradient was finite. A gradient that is not changes no weight to something that is not."""
+def apply_gradients(optimizer: optax.GradientTransformation, params, opt, grads):
+    """One step -> params, optimiser state, whether every gradient was finite.
+
+    If one was not, the step is taken with zero gradients, so that the weights stay finite.
+    """
     ok = finite(grads)
     updates, opt = optimizer.update(keep_if(ok, grads), opt, params)
     return optax.apply_updates(params, updates), opt, ok
 
 
 def critic_step(agent: Agent, learner: Learner, batch: Transition, key, weight=None):
-    """One step of the critics on batch[B] -> learner, (loss, Q[E, B], surprise[B], whether finite)."""
+    """One step of all critics on batch[B] -> learner, (loss, Q[E, B], per_sample_loss[B], whether finite)."""
     target = targets(agent, learner, batch, key)
-    (loss, (q, surprise)), grads = jax.value_and_grad(critic_loss, 1, has_aux=True)(agent, learner.critic, batch, target, weight)
+    (loss, (q, per_sample_loss)), grads = jax.value_and_grad(critic_loss, 1, has_aux=True)(
+        agent, learner.critic, batch, target, weight
+    )
     adam = optimizer(agent.critic_lr, agent.weight_decay, agent.grad_clip)
-    critic, opt, ok = descend(adam, learner.critic, learner.critic_opt, grads)
-    return learner._replace(critic=critic, critic_opt=opt), (loss, q, surprise, ok)
+    critic, opt, ok = apply_gradients(adam, learner.critic, learner.critic_opt, grads)
+    return learner._replace(critic=critic, critic_opt=opt), (loss, q, per_sample_loss, ok)
 
 
 def actor_step(agent: Agent, learner: Learner, batch: Transition):
-    """One step of the actor through the fresh critic -> learner, (loss, whether finite)."""
+    """One step of the actor through the updated first critic -> learner, (loss, whether finite)."""
     first = jax.tree.map(lambda x: x[0], learner.critic)
     loss, grads = jax.value_and_grad(actor_loss, 1)(agent, learner.actor, first, batch)
     adam = optimizer(agent.actor_lr, None, agent.grad_clip)
-    actor, opt, ok = descend(adam, learner.actor, learner.actor_opt, grads)
+    actor, opt, ok = apply_gradients(adam, learner.actor, learner.actor_opt, grads)
     return learner._replace(actor=actor, actor_opt=opt), (loss, ok)
 
 
-def follow(agent: Agent, learner: Learner) -> Learner:
-    """The slow copies move towards the networks by tau."""
+def update_targets(agent: Agent, learner: Learner) -> Learner:
+    """Move the target networks towards the networks by tau."""
     return learner._replace(
-        target_actor=ema(learner.target_actor, learner.actor, agent.tau),
-        target_critic=ema(learner.target_critic, learner.critic, agent.tau),
+        target_actor=polyak_update(learner.target_actor, learner.actor, agent.tau),
+        target_critic=polyak_update(learner.target_critic, learner.critic, agent.tau),
     )
 
 
 def update(agent: Agent, learner: Learner, batches: Transition, key, weights=None):
-    """D critic steps, one on each of batches[D, B]; one actor step on the last of them; one target step.
+    """D critic steps, one on each of batches[D, B]; one actor step on the last batch; one target step.
 
-    weights[D, B]: importance weights, where replay is prioritised. Returns learner, Metrics and surprise[D, B], the loss of
-    each transition.
+    weights[D, B]: importance weights of prioritised replay. Returns learner, Metrics, per_sample_loss[D, B].
     """
     steps = []
     usual = jax.config.values["jax_default_matmul_precision"]
@@ -243,7 +257,7 @@ def update(agent: Agent, learner: Learner, batches: Transition, key, weights=Non
             learner, step = critic_step(agent, learner, batch, jax.random.fold_in(key, d), weight)
             steps.append(step)
         learner, (policy_loss, actor_ok) = actor_step(agent, learner, batch)
-    loss, q, surprise, critic_ok = (jnp.stack(x) for x in zip(*steps, strict=True))
+    loss, q, per_sample_loss, critic_ok = (jnp.stack(x) for x in zip(*steps, strict=True))
     ok = (jnp.all(critic_ok) & actor_ok).astype(policy_loss.dtype)
     metrics = Metrics(jnp.mean(loss), policy_loss, jnp.mean(q), jnp.mean(jnp.max(q, (1, 2))), ok)
-    return follow(agent, learner), metrics, surprise
+    return update_targets(agent, learner), metrics, per_sample_loss

@@ -1,13 +1,16 @@
-"""The engine's two halves: actors choose actions, the learner turns their rows into a better policy. Pure; callers jit and donate.
+"""One iteration of training as pure functions: actors choose actions, the learner learns from their rows.
 
-begin    = init, then the first actions
-act      = the behaviour's actions with noise; wander = uniform ones      (the collecting side)
-learn    = replay.add -> replay.draw -> replay.fold -> agent.update       (the learning side)
-explore  = replay.add alone                                               (before learning starts)
-improve  = learn, and the behaviour that it leads to                      (after)
+start_run      = init, then the first actions
+act            = the behaviour's actions with noise                       (the collecting side)
+random_action  = uniform actions                                          (the same in the warm-up)
+add_to_replay  = replay_buffer.add, running statistics, priorities        (the learning side)
+learn          = add_to_replay -> replay_buffer.sample_indices -> replay_buffer.n_step_batch -> agent.update
+warmup_step    = add_to_replay, and the behaviour                         (an iteration of the warm-up)
+train_step     = learn, and the behaviour after it                        (every later iteration)
 
-The actions of an iteration are those of the learner before the last `improve`, so that environments move on while it computes: a policy
-that is one iteration old, in every loop alike. An off-policy learner does not mind.
+Callers jit these functions and donate the state. The actions of an iteration come from the behaviour before
+the last `train_step`, so that the environments step while it computes: in every loop the policy that acts is
+one iteration old, which off-policy learning allows.
 """
 
 from __future__ import annotations
@@ -25,17 +28,17 @@ from swingup.core import noise, prioritized, replay_buffer, running_statistics
 from swingup.core.agent import Agent, Behaviour, Learner, Metrics
 from swingup.core.prioritized import Priority, Tree
 from swingup.core.pytrees import stream
-from swingup.core.sharding import Split
+from swingup.core.sharding import Sharding
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything static about a run: the agent, n environments in lockstep, the ring's capacity, and when learning starts.
+    """Everything static about a run: the agent, the number n of environments, replay's capacity, the options.
 
-    warmup: transitions collected before the first update; uniform: whether the actions until then are uniform over the
-    box (else the untrained policy's, with noise); updates: gradient steps per environment step, a fraction where many
-    environments share them; priority: how replay prefers surprising transitions (None: it does not); split: the devices that share
-    environments, replay and minibatch (None: one has it all).
+    warmup: transitions collected before the first update; uniform: whether the actions until then are uniform
+    over the box (else the untrained policy's, with noise); updates: gradient steps per environment step, a
+    fraction where many environments share them; priority: how replay prefers large losses (None: uniform);
+    sharding: the devices that share environments, replay and minibatch (None: one device holds all).
     """
 
     agent: Agent
@@ -45,11 +48,11 @@ class Plan:
     uniform: bool = True
     updates: Fraction = Fraction(1)
     priority: Priority | None = None
-    split: Split | None = None
+    sharding: Sharding | None = None
 
     @property
     def block(self) -> int:
-        """Time steps K of an iteration: as few as give the delayed actor a whole number of its steps."""
+        """Time steps K of an iteration: the fewest that give a whole number of actor steps."""
         need = self.agent.delay * self.updates.denominator
         return need // math.gcd(need, self.updates.numerator * self.n)
 
@@ -65,7 +68,7 @@ class Plan:
 
 
 class State(NamedTuple):
-    """All that learning changes: learner, replay, its priorities (or None), the run's key, iterations done."""
+    """The learning side's state: learner, replay, priorities (or None), the run's key, iterations done."""
 
     learner: Learner
     replay: replay_buffer.Replay
@@ -75,7 +78,7 @@ class State(NamedTuple):
 
 
 class Actors(NamedTuple):
-    """All that acting changes: the noise of the environments' actions; the run's key; time steps for which actions were chosen."""
+    """The collecting side's state: the noise, the run's key, time steps for which actions were chosen."""
 
     noise: noise.NoiseState
     key: jax.Array
@@ -83,7 +86,7 @@ class Actors(NamedTuple):
 
 
 def init(plan: Plan, key) -> State:
-    """The state before the first step."""
+    """The learning side before the first step."""
     ring = replay_buffer.init(plan.capacity, plan.n, plan.agent.layout.width, plan.block)
     return State(
         learner=algorithm.init(plan.agent, stream(key, "init")),
@@ -100,14 +103,14 @@ def actors(plan: Plan, key) -> Actors:
 
 
 def act(plan: Plan, behaviour: Behaviour, actors: Actors, obs, first) -> tuple[Actors, Any]:
-    """The next actions, with exploration. obs[N, O], first[N] -> action[N, A]."""
+    """The next actions, with exploration noise. obs[N, O], first[N] -> actors, action[N, A]."""
     key = stream(actors.key, "act", actors.step)
     action, moved = algorithm.act(plan.agent, behaviour, actors.noise, key, obs, first)
     return actors._replace(noise=moved, step=actors.step + 1), action
 
 
-def wander(plan: Plan, behaviour: Behaviour, actors: Actors, obs, first) -> tuple[Actors, Any]:
-    """The same in the warm-up: uniform over the box, or the untrained policy's."""
+def random_action(plan: Plan, behaviour: Behaviour, actors: Actors, obs, first) -> tuple[Actors, Any]:
+    """The next actions in the warm-up: uniform over the box, or the untrained policy's with noise."""
     if not plan.uniform:
         return act(plan, behaviour, actors, obs, first)
     key, moved = stream(actors.key, "warmup", actors.step), actors.noise
@@ -117,42 +120,57 @@ def wander(plan: Plan, behaviour: Behaviour, actors: Actors, obs, first) -> tupl
     return actors._replace(noise=moved, step=actors.step + 1), action
 
 
-def remember(plan: Plan, state: State, rows) -> State:
-    """Store rows[K, N, W]; take note of their observations and give them a priority, where the plan asks for that."""
-    head, learner, tree = state.replay.head, state.learner, state.tree
-    if learner.moments is not None:
-        learner = learner._replace(moments=running_statistics.add(learner.moments, plan.agent.layout.unpack(rows).obs))
+def add_to_replay(plan: Plan, state: State, rows) -> State:
+    """Store rows[K, N, W]; update the running statistics and assign priorities if the plan has them."""
+    added, learner, tree = state.replay.added, state.learner, state.tree
+    if learner.obs_statistics is not None:
+        learner = learner._replace(
+            obs_statistics=running_statistics.add(learner.obs_statistics, plan.agent.layout.unpack(rows).obs)
+        )
     ring = replay_buffer.add(state.replay, rows)
     if tree is not None:
-        # A transition can be drawn once its n - 1 successors are there; what is overwritten cannot be drawn at all.
+        # A transition can be sampled once its n - 1 successors are held. Until then its priority is 0, which
+        # also replaces the priority of the overwritten transition.
         k, wait = rows.shape[0], plan.agent.n_step - 1
         time = jnp.arange(-wait, k)
-        fresh = jnp.where((time + wait < k) & (head + time >= 0), tree.largest, 0)
-        place = (head + time)[:, None] % ring.rows.shape[0] * plan.n + jnp.arange(plan.n)
-        tree = prioritized.assign(tree, place.reshape(-1), jnp.repeat(fresh, plan.n))
+        fresh = jnp.where((time + wait < k) & (added + time >= 0), tree.largest, 0)
+        index = (added + time)[:, None] % ring.rows.shape[0] * plan.n + jnp.arange(plan.n)
+        tree = prioritized.assign(tree, index.reshape(-1), jnp.repeat(fresh, plan.n))
     return state._replace(replay=ring, learner=learner, tree=tree)
 
 
 def learn(plan: Plan, state: State, rows) -> tuple[State, Metrics]:
-    """Store rows[K, N, W], then `updates` gradient steps for each on fresh minibatches; metrics are their means."""
-    agent, state = plan.agent, remember(plan, state, rows)
+    """Store rows[K, N, W], then take `updates` gradient steps for each row on new minibatches.
+
+    Metrics are the means over these steps; `finite` is their minimum.
+    """
+    agent, state = plan.agent, add_to_replay(plan, state, rows)
     ring, shape = state.replay, (agent.delay, agent.batch)
     count = int(plan.updates * plan.rows / agent.delay)
-    take = replay_buffer.take if plan.split is None else plan.split.take
-    keys = [jax.random.split(stream(state.key, name, state.iteration), count) for name in ("sample", "smooth")]
+    gather = replay_buffer.gather if plan.sharding is None else plan.sharding.gather
+    keys = [
+        jax.random.split(stream(state.key, name, state.iteration), count) for name in ("sample", "smooth")
+    ]
 
     def step(carry, keys):
         learner, tree = carry
         if tree is None:
-            place, weights = replay_buffer.draw(ring, keys[0], shape, agent.n_step), None
+            index, weights = replay_buffer.sample_indices(ring, keys[0], shape, agent.n_step), None
         else:
-            place = prioritized.draw(tree, keys[0], shape)
-            weights = plan.priority.weigh(tree, place, replay_buffer.size(ring))
-        batches = replay_buffer.fold(agent.layout, take(ring, place, agent.n_step), agent.gamma, agent.reward_scale)
-        batches = batches._replace(obs=algorithm.see(learner, batches.obs), next_obs=algorithm.see(learner, batches.next_obs))
-        learner, metrics, surprise = algorithm.update(agent, learner, batches, keys[1], weights)
+            index = prioritized.sample_indices(tree, keys[0], shape)
+            weights = plan.priority.weigh(tree, index, replay_buffer.size(ring))
+        batches = replay_buffer.n_step_batch(
+            agent.layout, gather(ring, index, agent.n_step), agent.gamma, agent.reward_scale
+        )
+        batches = batches._replace(
+            obs=algorithm.normalize_obs(learner, batches.obs),
+            next_obs=algorithm.normalize_obs(learner, batches.next_obs),
+        )
+        learner, metrics, per_sample_loss = algorithm.update(agent, learner, batches, keys[1], weights)
         if tree is not None:
-            tree = prioritized.assign(tree, place.reshape(-1), plan.priority.rank(surprise.reshape(-1)))
+            tree = prioritized.assign(
+                tree, index.reshape(-1), plan.priority.rank(per_sample_loss.reshape(-1))
+            )
         return (learner, tree), metrics
 
     (learner, tree), metrics = jax.lax.scan(step, (state.learner, state.tree), keys)
@@ -160,23 +178,26 @@ def learn(plan: Plan, state: State, rows) -> tuple[State, Metrics]:
     return state._replace(learner=learner, tree=tree, iteration=state.iteration + 1), metrics
 
 
-def begin(plan: Plan, seed, obs) -> tuple[State, Behaviour, Actors, Any]:
-    """Both sides before the first step, and the first actions, for obs[N, O]."""
-    # A raw key: a typed one is a Python object of its own, which cost 45 us in every call of a compiled program.
+def start_run(plan: Plan, seed, obs) -> tuple[State, Behaviour, Actors, Any]:
+    """Both sides before the first step, and the first actions[N, A], for obs[N, O]."""
+    # A raw key: a typed key is a Python object, which cost 45 us in every call of a compiled program.
     key, first = jax.random.PRNGKey(seed), jnp.ones(plan.n, obs.dtype)
     state = init(plan, key)
     behaviour = algorithm.behaviour(state.learner)
-    choose = wander if plan.warmup_iterations or plan.uniform else act
+    choose = random_action if plan.warmup_iterations or plan.uniform else act
     return state, behaviour, *choose(plan, behaviour, actors(plan, key), obs, first)
 
 
-def explore(plan: Plan, state: State, rows) -> tuple[State, Behaviour]:
-    """A warm-up iteration: store rows. The behaviour is a copy: the state is donated to the next iteration while actions are chosen."""
-    state = remember(plan, state, rows)
+def warmup_step(plan: Plan, state: State, rows) -> tuple[State, Behaviour]:
+    """A warm-up iteration: store rows[K, N, W].
+
+    The behaviour is a copy, because the state is donated to the next iteration while actions are chosen.
+    """
+    state = add_to_replay(plan, state, rows)
     return state._replace(iteration=state.iteration + 1), algorithm.behaviour(state.learner)
 
 
-def improve(plan: Plan, state: State, rows) -> tuple[State, tuple[Behaviour, Any]]:
-    """A training iteration: learn from rows. The metrics leave as one array, in the order of `Metrics`."""
+def train_step(plan: Plan, state: State, rows) -> tuple[State, tuple[Behaviour, Any]]:
+    """A training iteration: learn from rows[K, N, W]. Metrics are one array, in the order of `Metrics`."""
     state, metrics = learn(plan, state, rows)
     return state, (algorithm.behaviour(state.learner), jnp.stack(metrics))

@@ -1,8 +1,8 @@
-"""Actor and critic: plain functions of plain parameters, for one observation at a time; callers `vmap`.
+"""Actor and critic networks: functions of explicit parameters, for one observation at a time; callers `vmap`.
 
-A network is a frozen value with `init(key) -> params` and `apply(params, ...)`; a network of your own with those two
-methods fits everywhere these do. `apply` uses only the array API, so the same lines run compiled under JAX while
-training and in NumPy wherever a trained policy is shipped (this file imports JAX only to draw initial weights).
+A network is a frozen dataclass with `init(key) -> params` and `apply(params, ...)`; any hashable object with
+these two methods can take its place. `apply` uses only the array API, so the same code runs compiled under
+JAX in training and in NumPy where a trained policy is deployed (JAX is imported only to draw weights).
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ def fan_in(u, inputs):
 
 
 def small(u, inputs):
-    """U(-3e-3, 3e-3), so that first actions and values are near zero (DDPG paper, section 7)."""
+    """U(-3e-3, 3e-3), so that the first actions and values are near zero (DDPG paper, section 7)."""
     del inputs
     return 3e-3 * u
 
 
 def truncated_normal(u, inputs):
-    """Normal of sd 0.02 cut at two sd, as tflearn's layers began (the 2017 tutorial), by inverting its distribution."""
+    """N(0, 0.02^2) cut at two sd, by inverting its distribution: tflearn's weights (the 2017 tutorial)."""
     del inputs
     import jax
 
@@ -43,7 +43,7 @@ def zero(u, inputs):
 
 @dataclass(frozen=True)
 class Init:
-    """How the weights and biases of hidden and of last layers begin; each maps u in U(-1, 1) and the fan-in."""
+    """Initial weights and biases of hidden and last layers, each a function of u in U(-1, 1) and fan-in."""
 
     hidden: Callable = fan_in
     hidden_bias: Callable = fan_in
@@ -56,8 +56,9 @@ TFLEARN = Init(hidden=truncated_normal, hidden_bias=zero, last=small, last_bias=
 
 
 def init_layers(key, init: Init, sizes, norm=False, action_size=0, action_layer=-1):
-    """Parameters of a stack of layers: `w[in, out]`, `b[out]`, `a[A, out]` where the action joins, `scale[out]` under layer norm.
+    """Parameters of a stack of layers: a tuple of dictionaries of arrays, one per layer.
 
+    `w[in, out]`, `b[out]`, `a[A, out]` in the layer where the action joins, `scale[out]` under layer norm.
     One draw serves the whole network: a draw per array took 1.5 s to compile, this takes 0.2 s.
     """
     import jax
@@ -72,14 +73,16 @@ def init_layers(key, init: Init, sizes, norm=False, action_size=0, action_layer=
         shapes.append(layer)
         rules.append({k: (bias if k == "b" else weight, inputs + joins) for k in layer})
     ends = jax.tree.leaves(shapes, is_leaf=lambda x: isinstance(x, tuple))
-    u = jax.random.uniform(key, (sum(math.prod(s) for s in ends),), dtype=jnp.result_type(float), minval=-1, maxval=1)
+    u = jax.random.uniform(
+        key, (sum(math.prod(s) for s in ends),), dtype=jnp.result_type(float), minval=-1, maxval=1
+    )
     params: list[dict[str, Any]] = []
     start = 0
     for layer, rule in zip(shapes, rules, strict=True):
         params.append({})
         for name, shape in layer.items():
-            draw = u[start : start + math.prod(shape)].reshape(shape)
-            params[-1][name] = rule[name][0](draw, rule[name][1])
+            piece = u[start : start + math.prod(shape)].reshape(shape)
+            params[-1][name] = rule[name][0](piece, rule[name][1])
             start += math.prod(shape)
     for normed in params[:-1] if norm else []:
         normed["scale"] = jnp.ones_like(normed["b"])
@@ -87,9 +90,9 @@ def init_layers(key, init: Init, sizes, norm=False, action_size=0, action_layer=
 
 
 def hidden(layer, z):
-    """The output of a hidden layer from its products z[*, out]: bias and ReLU, and between them layer norm where it has a scale.
+    """The output of a hidden layer from its products z[*, out]: layer norm if it has a scale, bias, ReLU.
 
-    Layer norm is 1607.06450's with the layer's bias as its own: (z - mean) / sd * scale + b over the layer's units.
+    Layer norm (1607.06450) uses the layer's bias: (z - mean) / sd * scale + b over the layer's units.
     """
     xp = z.__array_namespace__()
     if "scale" in layer:
@@ -100,7 +103,7 @@ def hidden(layer, z):
 
 @dataclass(frozen=True)
 class Actor:
-    """The deterministic policy: obs[O] -> action[A] in [-1, 1], ReLU layers and a tanh (DDPG paper, section 7)."""
+    """The deterministic policy: obs[O] -> action[A] in [-1, 1]; ReLU layers, tanh (DDPG paper, section 7)."""
 
     obs_size: int
     action_size: int
@@ -109,9 +112,13 @@ class Actor:
     layer_norm: bool = False
 
     def init(self, key) -> Params:
-        return init_layers(key, self.weights, (self.obs_size, *self.hidden, self.action_size), self.layer_norm)
+        """Initial parameters."""
+        return init_layers(
+            key, self.weights, (self.obs_size, *self.hidden, self.action_size), self.layer_norm
+        )
 
     def apply(self, params: Params, obs):
+        """obs[*, O] -> action[*, A]."""
         h = obs
         for layer in params[:-1]:
             h = hidden(layer, h @ layer["w"])
@@ -121,11 +128,11 @@ class Actor:
 
 @dataclass(frozen=True)
 class Critic:
-    """The action value: obs[O], action[A] -> q[], or out[outputs] for a head that needs several (DDPG paper, section 7).
+    """The action value: obs[O], action[A] -> q[], or out[outputs] for a head that needs several outputs.
 
-    `action_layer` is the hidden layer where the action joins: 2 as in the paper and the 2017 tutorial, 1 as in TD3 and most
-    libraries. Its weights are an array of their own, so that the actor's gradient, which needs only dq/da, costs no
-    backward pass through the layers below.
+    `action_layer` is the hidden layer where the action joins: 2 as in the paper (DDPG, section 7) and the
+    2017 tutorial, 1 as in TD3 and most libraries. The action's weights are a separate array, so that the
+    actor's gradient, which needs only dq/da, costs no backward pass through the layers below.
     """
 
     obs_size: int
@@ -137,10 +144,12 @@ class Critic:
     outputs: int | None = None
 
     def init(self, key) -> Params:
+        """Initial parameters."""
         sizes = (self.obs_size, *self.hidden, self.outputs or 1)
         return init_layers(key, self.weights, sizes, self.layer_norm, self.action_size, self.action_layer - 1)
 
     def apply(self, params: Params, obs, action):
+        """obs[*, O], action[*, A] -> q[*], or out[*, outputs]."""
         h = obs
         for layer in params[:-1]:
             z = h @ layer["w"]

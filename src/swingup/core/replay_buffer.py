@@ -1,4 +1,4 @@
-"""Uniform replay: a ring of packed rows, in time. The cost of adding and sampling does not grow with the capacity."""
+"""Uniform replay: a ring of rows in order of time. Adding and sampling cost the same at any capacity."""
 
 from __future__ import annotations
 
@@ -11,74 +11,81 @@ from swingup.types import Layout, Transition
 
 
 class Replay(NamedTuple):
-    """rows[C, N, W]: C times N packed transitions, oldest overwritten first; head[]: time steps ever added."""
+    """rows[C, N, W]: C time steps, the oldest overwritten first; added[]: time steps ever added."""
 
     rows: jax.Array
-    head: jax.Array
+    added: jax.Array
 
 
 def init(capacity: int, n: int, width: int, block: int = 1) -> Replay:
-    """An empty ring for at least `capacity` transitions of n environments, added `block` time steps at once."""
+    """Empty replay for at least `capacity` transitions of n environments, added `block` steps at once."""
     return Replay(jnp.zeros((-(-capacity // (n * block)) * block, n, width)), jnp.int32(0))
 
 
 def size(replay: Replay):
     """How many transitions can be sampled."""
     c, n, _ = replay.rows.shape
-    return jnp.minimum(replay.head, c) * n
+    return jnp.minimum(replay.added, c) * n
 
 
 def clear(replay: Replay) -> Replay:
-    """The same ring, empty."""
-    return replay._replace(head=jnp.zeros_like(replay.head))
+    """The same replay, empty."""
+    return replay._replace(added=jnp.zeros_like(replay.added))
 
 
 def add(replay: Replay, rows) -> Replay:
-    """Write rows[K, N, W]; K must divide the ring's length, so that a block never wraps.
+    """Write rows[K, N, W]; K must divide the ring's length C, so that a block never wraps (else ValueError).
 
-    In place when the caller donates the replay (or carries it in a scan): an undonated call copies the whole ring.
+    In place if the caller donates the replay or carries it in a scan; otherwise the whole ring is copied.
     """
     c, k = replay.rows.shape[0], rows.shape[0]
     if c % k:
-        raise ValueError(f"replay.add: {k} time steps do not divide the ring's {c}; make the capacity a multiple of {k}")
-    at = (replay.head % c, 0, 0)
-    return Replay(jax.lax.dynamic_update_slice(replay.rows, rows.astype(replay.rows.dtype), at), replay.head + k)
+        raise ValueError(
+            f"replay_buffer.add: {k} time steps do not divide the ring's {c}; "
+            f"make the capacity a multiple of {k}"
+        )
+    at = (replay.added % c, 0, 0)
+    return Replay(
+        jax.lax.dynamic_update_slice(replay.rows, rows.astype(replay.rows.dtype), at), replay.added + k
+    )
 
 
-def draw(replay: Replay, key, shape: tuple[int, ...], n_step: int = 1):
-    """Places[*shape] of transitions, uniform with replacement over those whose n_step - 1 successors are held too.
+def sample_indices(replay: Replay, key, shape: tuple[int, ...], n_step: int = 1):
+    """Indices[*shape], uniform with replacement over transitions whose n_step - 1 successors are held too.
 
-    A place is time * N + environment, time being the row's position in the ring.
+    An index is time * N + environment, where time is the row's position in the ring.
     """
     c, n, _ = replay.rows.shape
-    held = jnp.minimum(replay.head, c)
+    held = jnp.minimum(replay.added, c)
     pick = jax.random.randint(key, shape, 0, jnp.maximum(held - n_step + 1, 1) * n)
-    # From age (0 is the oldest) to position; while the ring is not full the oldest is at 0.
-    return (pick + (replay.head - held) % c * n) % (c * n)
+    # From age (0 is the oldest) to position; until the ring is full, the oldest is at 0.
+    return (pick + (replay.added - held) % c * n) % (c * n)
 
 
-def take(replay: Replay, place, n_step: int = 1):
-    """The rows at place[*] and their successors in time, in the same environment: rows[*, n_step, W]."""
+def gather(replay: Replay, index, n_step: int = 1):
+    """The rows at index[*] and their successors in time, in the same environment: rows[*, n_step, W]."""
     c, n, width = replay.rows.shape
-    places = (place[..., None] + n * jnp.arange(n_step)) % (c * n)
-    return replay.rows.reshape(-1, width)[places]
+    indices = (index[..., None] + n * jnp.arange(n_step)) % (c * n)
+    return replay.rows.reshape(-1, width)[indices]
 
 
 def sample(replay: Replay, key, shape: tuple[int, ...], n_step: int = 1):
-    """Rows[*shape, n_step, W], uniform with replacement over what the ring holds; it must hold something."""
-    return take(replay, draw(replay, key, shape, n_step), n_step)
+    """Rows[*shape, n_step, W], uniform with replacement; the ring must hold at least n_step time steps."""
+    return gather(replay, sample_indices(replay, key, shape, n_step), n_step)
 
 
-def fold(layout: Layout, rows, gamma: float, reward_scale: float | None = None) -> Transition:
-    """Sampled rows[*, n, W] as a batch: n rewards summed, gamma multiplied in; the only place where gamma appears.
+def n_step_batch(layout: Layout, rows, gamma: float, reward_scale: float | None = None) -> Transition:
+    """Sampled rows[*, n, W] as a batch[*], with n rewards summed; the only place where gamma is applied.
 
-    reward = sum of gamma^k r_k up to the episode's end or n; discount = gamma^m (0 after a terminal state) for the m
-    steps summed; next_obs follows the last of them.
+    reward = sum of gamma^k r_k up to the episode's end or n steps; discount = gamma^m (0 if the episode
+    terminated) for the m steps summed; next_obs is the observation after the last of them.
     """
     steps = layout.unpack(rows)
     n = rows.shape[-2]
     # 1 up to and including the step that ends the episode, 0 after it.
-    going = jnp.cumprod(jnp.concatenate([jnp.ones_like(steps.last[..., :1]), 1 - steps.last[..., :-1]], -1), -1)
+    going = jnp.cumprod(
+        jnp.concatenate([jnp.ones_like(steps.last[..., :1]), 1 - steps.last[..., :-1]], -1), -1
+    )
     powers = gamma ** jnp.arange(n, dtype=rows.dtype)
     reward = jnp.sum(going * powers * steps.reward, -1)
     m = jnp.sum(going, -1).astype(jnp.int32) - 1

@@ -1,1 +1,1 @@
-"""Environments: the contract that every kind keeps, and the kinds."""
+"""Environments: the interfaces that they implement, and each kind of environment."""

@@ -1,4 +1,4 @@
-"""The contract between swingup and an environment that runs in Python, and the checks that hold it to it at every step."""
+"""The interfaces that environments implement (VectorEnv, JaxEnv), and the checks made at every step."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from swingup.types import Spec
 
 
 class Step(NamedTuple):
-    """What N environments answered: obs[N, O] float32 (at episode ends the last observation, never a reset one),
-    reward[N] float64, terminated[N] bool, truncated[N] bool."""
+    """The result of one step of N environments.
+
+    obs[N, O] float32 (at an episode's end its last observation, never that of a reset), reward[N] float64,
+    terminated[N] bool, truncated[N] bool.
+    """
 
     obs: np.ndarray
     reward: np.ndarray
@@ -22,30 +25,30 @@ class Step(NamedTuple):
     truncated: np.ndarray
 
 
-class HostEnv(Protocol):
-    """N environments in lockstep. Nothing resets by itself: the collector does, with a seed for every episode."""
+class VectorEnv(Protocol):
+    """N environments that step together; only the collector resets them, with a seed for every episode."""
 
     spec: Spec
     n: int
 
     def reset(self, seeds: Sequence[int | None]) -> np.ndarray:
-        """Begin a new episode wherever seeds[i] is not None; returns obs[N, O], rows without a reset are undefined."""
+        """Start a new episode where seeds[i] is not None; returns obs[N, O], undefined in the other rows."""
 
     def step(self, action: np.ndarray) -> Step:
         """Execute action[N, A], in [-1, 1]."""
 
-    def replay(self, i: int, seed: int, actions: np.ndarray) -> np.ndarray:
-        """Bring environment i to where actions[T, A], executed after a reset with that seed, lead; returns obs[O] there.
+    def restore_episode(self, i: int, seed: int, actions: np.ndarray) -> np.ndarray:
+        """Reset environment i with `seed` and execute actions[T, A]; returns the obs[O] that this leads to.
 
-        This is how an episode goes on after an interruption: many environments cannot be copied, all can be played again.
+        This continues an interrupted episode: few environments can be copied, all can repeat their steps.
         """
 
     def close(self) -> None:
-        """Release what the environments hold."""
+        """Release the environments' resources."""
 
 
 class Outcome(NamedTuple):
-    """What one step of a JaxEnv gave: obs[O], reward[], terminated[]."""
+    """The result of one step of a JaxEnv: obs[O], reward[], terminated[]."""
 
     obs: Any
     reward: Any
@@ -53,9 +56,10 @@ class Outcome(NamedTuple):
 
 
 class JaxEnv(Protocol):
-    """One environment as pure functions, unbatched; callers `vmap`. `limit`: steps after which an episode is truncated.
+    """One environment as pure functions, unbatched; callers `vmap`.
 
-    A value: programs are kept by it, so it is hashable, as a frozen dataclass is.
+    limit: time steps after which an episode is truncated, or None. Compiled programs are cached by the
+    object, so it must be hashable, as a frozen dataclass is.
     """
 
     spec: Spec
@@ -64,47 +68,64 @@ class JaxEnv(Protocol):
     def __hash__(self) -> int: ...
 
     def reset(self, key: Any) -> tuple[Any, Any]:
-        """A new episode -> state, obs[O]."""
+        """Start an episode with a random key; returns state, obs[O]."""
 
     def step(self, state: Any, action: Any) -> tuple[Any, Outcome]:
-        """Execute action[A], in [-1, 1] -> state, Outcome. What comes after a terminal state is not defined."""
+        """Execute action[A], in [-1, 1]; returns state, Outcome. Undefined after a terminal state."""
 
     def frame(self, state: Any) -> np.ndarray:
-        """The state as a picture, uint8 [H, W, 3]."""
+        """Render the state as a picture, uint8 [H, W, 3]."""
 
 
 def fault(where: str, what: str, fix: str) -> EnvFault:
-    """The one-line error of a broken contract."""
+    """The one-line error of a broken interface: where it happened, what is wrong and the fix."""
     return EnvFault(f"{where}: {what}; {fix}")
 
 
 def check_array(value: Any, space: Any, where: str) -> np.ndarray:
-    """One Box's observation as it came, or an EnvFault that names what is wrong with it."""
+    """Return one Box's observation unchanged; EnvFault if its type, shape or dtype is wrong."""
     if type(value) is not np.ndarray:
-        raise fault(where, f"the observation is a {type(value).__name__}, not a NumPy array", "return np.asarray(obs, dtype)")
+        raise fault(
+            where,
+            f"the observation is a {type(value).__name__}, not a NumPy array",
+            "return np.asarray(obs, dtype)",
+        )
     if value.shape != space.shape:
-        raise fault(where, f"the observation has shape {value.shape}, its space says {space.shape}", "make them agree")
+        raise fault(
+            where, f"the observation has shape {value.shape}, its space says {space.shape}", "make them agree"
+        )
     if value.dtype != space.dtype:
         raise fault(
-            where, f"the observation is {value.dtype}, its space says {space.dtype}", f"return obs.astype(np.{space.dtype})"
+            where,
+            f"the observation is {value.dtype}, its space says {space.dtype}",
+            f"return obs.astype(np.{space.dtype})",
         )
     return value
 
 
 def check_finite(obs: np.ndarray, where: str) -> np.ndarray:
-    """obs[O] in float32 if every element is finite there, else an EnvFault naming the first that is not."""
+    """Return obs[O] float32 if every element is finite; else EnvFault naming the first that is not."""
     good = np.isfinite(obs)
     if not good.all():
         i = int(np.argmin(good))
-        raise fault(where, f"observation[{i}] is {obs[i]}", "mend the environment; nothing of this step was stored")
+        raise fault(
+            where, f"observation[{i}] is {obs[i]}", "mend the environment; nothing of this step was stored"
+        )
     return obs
 
 
 def check_outcome(result: Any, where: str) -> tuple[Any, float, bool, bool]:
-    """The observation, reward, terminated and truncated of a Gymnasium step, types and finiteness checked."""
+    """Return observation, reward, terminated and truncated of a Gymnasium step.
+
+    EnvFault if a type is wrong or the reward is not finite in float32. The observation is not checked here.
+    """
     if not (isinstance(result, tuple) and len(result) == 5):
         got = f"{len(result)} values" if isinstance(result, tuple) else f"a {type(result).__name__}"
-        raise fault(where, f"step returned {got}", "return (obs, reward, terminated, truncated, info), as Gymnasium 1.x does")
+        raise fault(
+            where,
+            f"step returned {got}",
+            "return (obs, reward, terminated, truncated, info), as Gymnasium 1.x does",
+        )
     obs, reward, terminated, truncated, info = result
     if isinstance(reward, (bool, np.bool_)) or not isinstance(reward, numbers.Real):
         raise fault(where, f"the reward is a {type(reward).__name__}", "return one float")

@@ -1,4 +1,4 @@
-"""Gymnasium environments: made from an id, an object or a factory; N of them in lockstep in this process."""
+"""Gymnasium environments: created from an id or an object, and N of them as a VectorEnv in this process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from swingup.envs.api import Step, check_array, check_finite, check_outcome, fau
 from swingup.errors import EnvFault, InputError
 from swingup.types import Spec, flatten
 
-# A bound beyond this is a declared infinity (many environments write the largest float32).
+# A bound beyond this counts as infinite: many environments declare the largest float32.
 UNBOUNDED = 1e30
 
 EXTRAS = {"mujoco": "mujoco", "box2d": "box2d", "Box2D": "box2d"}
@@ -26,21 +26,26 @@ EXTRAS = {"mujoco": "mujoco", "box2d": "box2d", "Box2D": "box2d"}
 class GymEnv:
     """N Gymnasium environments, stepped one after the other; every value is checked before it is copied.
 
-    make: called n times; name: what errors call them; limit: steps after which an episode is truncated.
+    make: called n times; name: what errors call them; limit: time steps after which an episode is truncated.
     """
 
-    def __init__(self, make: Callable[[], gymnasium.Env], n: int = 1, name: str | None = None, limit: int | None = None):
+    def __init__(
+        self, make: Callable[[], gymnasium.Env], n: int = 1, name: str | None = None, limit: int | None = None
+    ):
         self.n, self.limit = n, limit
         self.envs = [make() for _ in range(n)]
         for env in self.envs:
             if not isinstance(env, gymnasium.Env):
-                raise InputError(f"environment: the function made a {type(env).__name__}; let it return a gymnasium.Env")
+                raise InputError(
+                    f"environment: the function made a {type(env).__name__}; let it return a gymnasium.Env"
+                )
         if len({id(env.unwrapped) for env in self.envs}) < n:
             raise InputError(
-                f"environment {name_of(self.envs[0])}: the function returns the same object each time; let it make a new one"
+                f"environment {name_of(self.envs[0])}: the function returns the same object each time; "
+                "let it make a new one"
             )
         self.spec = spec_of(self.envs[0], name or name_of(self.envs[0]))
-        self.count = np.zeros((n, 2), np.int64)  # episodes begun, steps in this one: for error messages
+        self.count = np.zeros((n, 2), np.int64)  # episodes started, time steps in the current one
         space = self.envs[0].observation_space
         self.box = space if isinstance(space, gymnasium.spaces.Box) else None
 
@@ -52,7 +57,11 @@ class GymEnv:
                 self.count[i, 1] = 0
                 result = self.call(i, self.envs[i].reset, seed=seed)
                 if not (isinstance(result, tuple) and len(result) == 2):
-                    raise fault(self.where(i), "reset did not return two values", "return (obs, info), as Gymnasium 1.x does")
+                    raise fault(
+                        self.where(i),
+                        "reset did not return two values",
+                        "return (obs, info), as Gymnasium 1.x does",
+                    )
                 obs[i] = self.observe(i, result[0])
         return obs
 
@@ -65,20 +74,21 @@ class GymEnv:
         return Step(obs, reward, flags[0], flags[1])
 
     def step_one(self, i: int, executed: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
-        """Environment i alone: its observation, reward, and whether its episode terminated or was truncated."""
+        """Step environment i alone; returns its observation, reward, terminated and truncated."""
         self.count[i, 1] += 1
         result = self.call(i, self.envs[i].step, executed)
         observed, reward, terminated, truncated = check_outcome(result, self.where(i))
         truncated |= self.limit is not None and self.count[i, 1] >= self.limit
         return self.observe(i, observed), reward, terminated, truncated
 
-    def replay(self, i: int, seed: int, actions: np.ndarray) -> np.ndarray:
+    def restore_episode(self, i: int, seed: int, actions: np.ndarray) -> np.ndarray:
         obs = self.reset([seed if k == i else None for k in range(self.n)])[i]
         for executed in self.spec.to_env(actions):
             obs = self.step_one(i, executed)[0]
         return obs
 
     def observe(self, i: int, obs: Any) -> np.ndarray:
+        """Check an observation of environment i and flatten it to obs[O] float32."""
         where = self.where(i)
         if self.box is not None:
             flat = check_array(obs, self.box, where).astype(np.float32).reshape(-1)
@@ -87,12 +97,14 @@ class GymEnv:
         return check_finite(flat, where)
 
     def call(self, i: int, method: Callable, *args: Any, seed: int | None = None) -> Any:
+        """Call a method of environment i; EnvFault if it raises."""
         try:
             return method(*args) if seed is None else method(seed=seed)
         except Exception as error:
-            raise EnvFault(f"{self.where(i)}: it raised {told(error)}") from error
+            raise EnvFault(f"{self.where(i)}: it raised {describe_error(error)}") from error
 
     def where(self, i: int) -> str:
+        """Environment i, its episode and its time step, for error messages."""
         episode, step = self.count[i]
         return f"environment {self.spec.env} [{i}], episode {episode - 1}, step {step}"
 
@@ -102,7 +114,7 @@ class GymEnv:
 
 
 def gym_spec(env: str) -> Any:
-    """The registry entry of an id (its module imported, for `module:Id`), or one line with the nearest ids."""
+    """The registry entry of an id, importing the module of `module:Id`; InputError with the nearest ids."""
     if not env.strip():
         raise InputError("environment: the id is empty; try Pendulum-v1")
     module, _, name = env.rpartition(":")
@@ -110,10 +122,16 @@ def gym_spec(env: str) -> Any:
         try:
             importlib.import_module(module)
         except ModuleNotFoundError as error:
-            fix = "check the name and the current folder" if error.name == module.split(".")[0] else "install that package"
+            fix = (
+                "check the name and the current folder"
+                if error.name == module.split(".")[0]
+                else "install that package"
+            )
             raise InputError(f"environment {env}: cannot import {module} ({error}); {fix}") from error
         except Exception as error:
-            raise InputError(f"environment {env}: importing {module} raised {told(error)}") from error
+            raise InputError(
+                f"environment {env}: importing {module} raised {describe_error(error)}"
+            ) from error
     if name in gymnasium.registry:
         return gymnasium.registry[name]
     try:
@@ -122,36 +140,48 @@ def gym_spec(env: str) -> Any:
         known = [k for k in gymnasium.registry if "/" not in k]
         folded = {k.lower(): k for k in known}
         near = [folded[k] for k in difflib.get_close_matches(name.lower(), folded, 3, 0.5)]
-        hint = f"did you mean {' or '.join(near)}?" if near else "import the module that registers it: module:Id"
+        hint = (
+            f"did you mean {' or '.join(near)}?" if near else "import the module that registers it: module:Id"
+        )
         raise InputError(f"environment {env}: no such id; {hint}") from None
 
 
 def create(spec: Any, env: str, options: dict) -> gymnasium.Env:
+    """Call `gymnasium.make`; InputError with the likely fix if it fails."""
     if "mujoco" in str(spec.entry_point):
         hear_mujoco()
     try:
-        # Without Gymnasium's checker: it looks at the first step only, ours at every one, and it would speak in between.
+        # Gymnasium's checker is off: it checks the first step only, ours every step, and it prints warnings.
         return gymnasium.make(spec, disable_env_checker=True, **options)
     except (gymnasium.error.DependencyNotInstalled, ModuleNotFoundError) as error:
-        extra = next((e for word, e in EXTRAS.items() if word in str(error) or word in str(spec.entry_point)), None)
+        extra = next(
+            (e for word, e in EXTRAS.items() if word in str(error) or word in str(spec.entry_point)), None
+        )
         fix = f"; pip install 'swingup[{extra}]'" if extra else ""
-        raise InputError(f"environment {env}: a package that it needs is not installed ({told(error)}){fix}") from error
+        raise InputError(
+            f"environment {env}: a package that it needs is not installed ({describe_error(error)}){fix}"
+        ) from error
     except Exception as error:
-        raise InputError(f"environment {env}: it could not be made ({type(error).__name__}: {error})") from error
+        raise InputError(
+            f"environment {env}: it could not be made ({type(error).__name__}: {error})"
+        ) from error
 
 
 HEARD: set[str] = set()
 
 
 def hear_mujoco() -> None:
-    """Show each of MuJoCo's warnings once on stderr; left alone it repeats them and writes MUJOCO_LOG.TXT where one stands."""
+    """Print each MuJoCo warning once on stderr.
+
+    By default MuJoCo repeats them and writes MUJOCO_LOG.TXT to the current folder.
+    """
     try:
         import mujoco
     except ImportError:
         return
 
     def hear(message: str) -> None:
-        # A deprecated attribute of Gymnasium's own model files is nothing that a user could mend.
+        # A user cannot fix deprecated attributes in Gymnasium's own model files.
         if message not in HEARD and "deprecated" not in message:
             HEARD.add(message)
             print(f"MuJoCo: {message}", file=sys.stderr)
@@ -159,25 +189,39 @@ def hear_mujoco() -> None:
     mujoco.set_mju_user_warning(hear)
 
 
-def told(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """An exception in one line, with the place in the user's code where it was raised."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "gymnasium" not in f.filename and f.filename != __file__]
+    frames = [
+        f
+        for f in traceback.extract_tb(error.__traceback__)
+        if "gymnasium" not in f.filename and f.filename != __file__
+    ]
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    hint = "; return (obs, reward, terminated, truncated, info), as Gymnasium 1.x does" if "expected 5, got 4" in str(error) else ""
+    hint = (
+        "; return (obs, reward, terminated, truncated, info), as Gymnasium 1.x does"
+        if "expected 5, got 4" in str(error)
+        else ""
+    )
     return f"{type(error).__name__}: {' '.join(str(error).split())}{place}{hint}"
 
 
 def name_of(env: gymnasium.Env) -> str:
+    """The registered id of an environment, or the name of its class."""
     return env.spec.id if env.spec is not None else type(env.unwrapped).__name__
 
 
 def spec_of(env: gymnasium.Env, name: str) -> Spec:
-    """The Spec of an environment, or one line that says why DDPG cannot train on it."""
+    """The Spec of an environment; InputError with the reason if DDPG cannot train on it."""
     space = env.action_space
     if not isinstance(space, gymnasium.spaces.Box):
-        raise InputError(f"environment {name}: its actions are {type(space).__name__}; DDPG needs a Box of real numbers")
+        raise InputError(
+            f"environment {name}: its actions are {type(space).__name__}; DDPG needs a Box of real numbers"
+        )
     if not np.issubdtype(space.dtype, np.floating):
-        raise InputError(f"environment {name}: its action box holds {space.dtype}; DDPG needs real numbers, declare float32")
+        raise InputError(
+            f"environment {name}: its action box holds {space.dtype}; "
+            "DDPG needs real numbers, declare float32"
+        )
     low, high = (np.asarray(b, np.float64).reshape(-1) for b in (space.low, space.high))
     if not low.size:
         raise InputError(f"environment {name}: its action box is empty; DDPG needs at least one action")
@@ -189,7 +233,8 @@ def spec_of(env: gymnasium.Env, name: str) -> Spec:
             )
         if not low[i] < high[i]:
             raise InputError(
-                f"environment {name}: action {i} has bounds [{low[i]}, {high[i]}], no width; remove this action or widen it"
+                f"environment {name}: action {i} has bounds [{low[i]}, {high[i]}], no width; "
+                "remove this action or widen it"
             )
     size, seen = obs_size(env.observation_space, name), env.observation_space
     shape = seen.shape if isinstance(seen, gymnasium.spaces.Box) else (size,)
@@ -197,32 +242,46 @@ def spec_of(env: gymnasium.Env, name: str) -> Spec:
 
 
 def obs_size(space: Any, name: str) -> int:
-    """How many numbers an observation has when flattened; refuses what is not a Box or Dict/Tuple of Boxes."""
+    """The number of elements of a flattened observation; InputError if it is not made of Boxes."""
     if isinstance(space, gymnasium.spaces.Dict):
         return sum(obs_size(s, name) for s in space.spaces.values())
     if isinstance(space, gymnasium.spaces.Tuple):
         return sum(obs_size(s, name) for s in space.spaces)
     if not isinstance(space, gymnasium.spaces.Box):
         raise InputError(
-            f"environment {name}: its observations are {type(space).__name__}; swingup takes a Box or Dict/Tuple of Boxes, "
-            "wrap it in gymnasium.wrappers.FlattenObservation"
+            f"environment {name}: its observations are {type(space).__name__}; swingup takes a Box or "
+            "Dict/Tuple of Boxes, wrap it in gymnasium.wrappers.FlattenObservation"
         )
     if space.dtype == np.uint8 and len(space.shape) >= 2:
-        raise InputError(f"environment {name}: its observations are images {space.shape}; images are not supported yet")
+        raise InputError(
+            f"environment {name}: its observations are images {space.shape}; images are not supported yet"
+        )
     if not np.prod(space.shape, dtype=int):
-        raise InputError(f"environment {name}: its observation has shape {space.shape}, no numbers in it; observe something")
+        raise InputError(
+            f"environment {name}: its observation has shape {space.shape}, no numbers in it; "
+            "observe something"
+        )
     return int(np.prod(space.shape, dtype=int))
 
 
 def check_nested(obs: Any, space: Any, where: str) -> Any:
-    """A Dict or Tuple observation, each of its Boxes checked."""
+    """Return an observation, each of its Boxes checked; Dict and Tuple spaces are checked recursively."""
     if isinstance(space, gymnasium.spaces.Dict):
         if not isinstance(obs, dict) or set(obs) != set(space.spaces):
             keys = sorted(obs) if isinstance(obs, dict) else type(obs).__name__
-            raise fault(where, f"the observation has {keys}, its space says {sorted(space.spaces)}", "make them agree")
+            raise fault(
+                where, f"the observation has {keys}, its space says {sorted(space.spaces)}", "make them agree"
+            )
         return {k: check_nested(obs[k], s, f"{where}, key {k!r}") for k, s in space.spaces.items()}
     if isinstance(space, gymnasium.spaces.Tuple):
         if not isinstance(obs, tuple) or len(obs) != len(space.spaces):
-            raise fault(where, f"the observation is not a tuple of {len(space.spaces)}", "make it agree with its space")
-        return tuple(check_nested(o, s, f"{where}, part {i}") for i, (o, s) in enumerate(zip(obs, space.spaces, strict=True)))
+            raise fault(
+                where,
+                f"the observation is not a tuple of {len(space.spaces)}",
+                "make it agree with its space",
+            )
+        return tuple(
+            check_nested(o, s, f"{where}, part {i}")
+            for i, (o, s) in enumerate(zip(obs, space.spaces, strict=True))
+        )
     return check_array(obs, space, where)

@@ -1,4 +1,4 @@
-"""An environment written in JAX as a Gymnasium environment: for videos, windows, evaluation and other people's tools."""
+"""Gymnasium's interface to an environment written in JAX: for videos, evaluation and other people's tools."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from swingup.envs.jax_env import compiled
 
 
 class JaxGymEnv(gymnasium.Env):
-    """A `JaxEnv` that is called `name`; render_mode: None or rgb_array. Truncates at its own limit."""
+    """A JaxEnv as a gymnasium.Env called `name`, truncated at its limit; render_mode: None or "rgb_array"."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012 (Gymnasium's own form)
 
@@ -24,7 +24,9 @@ class JaxGymEnv(gymnasium.Env):
         self.action_space = gymnasium.spaces.Box(low, high, dtype=low.dtype)
         self.spec = gymnasium.envs.registration.EnvSpec(name, max_episode_steps=self.env.limit)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
         used = seed if seed is not None else int(self.np_random.integers(2**31))
         self.states, obs = compiled(self.env)[0](np.array([used], np.uint32))
@@ -39,6 +41,7 @@ class JaxGymEnv(gymnasium.Env):
         return self.seen(outcome.obs), float(outcome.reward[0]), bool(outcome.terminated[0]), truncated, {}
 
     def seen(self, obs: Any) -> np.ndarray:
+        """The observation as float32, in the shape of the observation space."""
         return np.array(obs, np.float32).reshape(self.observation_space.shape)
 
     def render(self) -> Any:

@@ -1,4 +1,4 @@
-"""Environments in JAX by name, and a host's view of them: N in lockstep behind the same protocol as Gymnasium's."""
+"""Environments written in JAX as a vector environment (VectorEnv): one compiled program steps N of them."""
 
 from __future__ import annotations
 
@@ -13,25 +13,28 @@ from swingup.envs.api import JaxEnv, Step, check_finite, fault
 
 
 def programs(env: JaxEnv) -> tuple[Callable, Callable]:
-    """What N environments do, as two pure functions: (seed[N] uint32 -> states, obs[N, O]) and (states, action[N, A] -> states, Outcome).
+    """Reset and step of N environments, as two pure functions.
 
-    Each is sealed, so that a loop on the host and a compiled one that both call them give the same bytes.
+    They are (seed[N] uint32) -> states, obs[N, O] and (states, action[N, A]) -> states, Outcome. Each is
+    wrapped in `isolate_rounding`, so that the host loop and the fused loop, which both call them, give the
+    same bytes.
     """
     import jax
 
     return (
-        sealed(lambda seeds: jax.vmap(lambda seed: env.reset(jax.random.key(seed)))(seeds)),
-        sealed(lambda states, action: jax.vmap(env.step)(states, action)),
+        isolate_rounding(lambda seeds: jax.vmap(lambda seed: env.reset(jax.random.key(seed)))(seeds)),
+        isolate_rounding(lambda states, action: jax.vmap(env.step)(states, action)),
     )
 
 
-def sealed(f: Callable) -> Callable:
-    """A function whose arithmetic is rounded alike in whatever program calls it: a branch always taken, in a loop of one turn.
+def isolate_rounding(f: Callable) -> Callable:
+    """Wrap f so that its arithmetic is rounded alike in every program that calls it.
 
-    XLA's CPU compiler turns a product and a sum into one rounding or two, depending on what else it fuses them with. Into a branch
-    it fuses nothing from outside (an optimization barrier does not stop it), and around a loop it treats constants as it
-    does in a `scan`. Elsewhere both would cost round trips to the host, so f stays as it is there. The last argument of f
-    is an array of 32-bit numbers with at least one element.
+    XLA's CPU compiler rounds a product and a sum once or twice, depending on what else it fuses with them. It
+    fuses nothing from outside into a branch (an optimization barrier does not prevent it), and in a loop it
+    treats constants as it does in a `scan`. So f runs in a branch that is always taken, in a loop that runs
+    once. On other backends both would cost round trips to the host, so f is called as it is. The last
+    argument of f is an array of 32-bit numbers with at least one element.
     """
     import jax
     import jax.numpy as jnp
@@ -40,7 +43,7 @@ def sealed(f: Callable) -> Callable:
         if jax.default_backend() != "cpu":
             return f(*args)
         bits = jax.lax.bitcast_convert_type(jnp.ravel(args[-1])[0], jnp.uint32)
-        always = (bits | 1) != 0  # which XLA cannot know
+        always = (bits | 1) != 0  # true, but XLA cannot know it
         empty = jax.tree.map(lambda s: jax.lax.full(s.shape, 0, s.dtype), jax.eval_shape(f, *args))
         once = lambda *_: jax.lax.cond(always, f, lambda *_: empty, *args)
         return jax.lax.fori_loop(0, always.astype(jnp.int32), once, empty)
@@ -50,20 +53,24 @@ def sealed(f: Callable) -> Callable:
 
 @cache
 def compiled(env: JaxEnv) -> tuple[Callable, Callable, Callable]:
-    """`programs`, compiled once for all hosts of an environment, and (where[N], new states, old states -> states) to mix them."""
+    """`programs`, compiled and cached for each environment, and a function that merges states.
+
+    The third is (where[N], new states, old states) -> states.
+    """
     import jax
     import jax.numpy as jnp
 
     merge = jax.vmap(lambda here, new, old: jax.tree.map(lambda a, b: jnp.where(here, a, b), new, old))
-    begin, advance = programs(env)
-    return jax.jit(begin), jax.jit(advance), jax.jit(merge)
+    reset, advance = programs(env)
+    return jax.jit(reset), jax.jit(advance), jax.jit(merge)
 
 
-class JaxHost:
-    """N environments written in JAX, stepped together by one compiled program; every value is checked before it leaves.
+class JaxVectorEnv:
+    """N environments written in JAX, stepped together by one compiled program; returned values are checked.
 
-    env: hashable, as a frozen dataclass is; name: what errors and the Spec call it; limit: steps after which an episode is
-    truncated, where its own is not smaller. `states` holds the N states, `count` the episodes begun and the steps in this one.
+    env: hashable, as a frozen dataclass is; name: what errors and the Spec call it; limit: time steps after
+    which an episode is truncated, if fewer than its own limit. `states` holds the N states, `count[N, 2]` the
+    episodes started and the time steps in the current one.
     """
 
     def __init__(self, env: JaxEnv, n: int = 1, name: str | None = None, limit: int | None = None):
@@ -72,12 +79,12 @@ class JaxHost:
         self.limit = min((k for k in (env.limit, limit) if k is not None), default=None)
         self.count = np.zeros((n, 2), np.int64)
         self.states: Any = None
-        self.begin, self.advance, self.merge = compiled(env)
+        self.reset_all, self.advance, self.merge = compiled(env)
 
     def reset(self, seeds: Sequence[int | None]) -> np.ndarray:
         fresh = np.array([seed is not None for seed in seeds])
-        states, obs = self.begin(np.array([seed or 0 for seed in seeds], np.uint32))
-        self.take(fresh, states)
+        states, obs = self.reset_all(np.array([seed or 0 for seed in seeds], np.uint32))
+        self.merge_states(fresh, states)
         self.count[fresh, 0] += 1
         self.count[fresh, 1] = 0
         obs = np.array(obs, np.float32)
@@ -92,28 +99,30 @@ class JaxHost:
         truncated = np.zeros(self.n, bool) if self.limit is None else self.count[:, 1] >= self.limit
         return Step(obs, reward, np.array(outcome.terminated, bool), truncated)
 
-    def replay(self, i: int, seed: int, actions: np.ndarray) -> np.ndarray:
-        # All N go through it and one of them stays: another program could round differently.
-        states, obs = self.begin(np.full(self.n, seed, np.uint32))
+    def restore_episode(self, i: int, seed: int, actions: np.ndarray) -> np.ndarray:
+        # All N execute the actions and only i is kept: a program of another size could round differently.
+        states, obs = self.reset_all(np.full(self.n, seed, np.uint32))
         for action in np.asarray(actions, np.float32):
             states, (obs, *_) = self.advance(states, np.tile(action, (self.n, 1)))
-        self.take(np.arange(self.n) == i, states)
+        self.merge_states(np.arange(self.n) == i, states)
         self.count[i] += (1, 0)
         self.count[i, 1] = len(actions)
         return np.array(obs[i])
 
-    def take(self, where: np.ndarray, states: Any) -> None:
-        """Put in the states of where[N]; the others keep theirs, bit by bit."""
+    def merge_states(self, where: np.ndarray, states: Any) -> None:
+        """Replace the states where where[N] is true; the others keep theirs bit for bit."""
         self.states = states if self.states is None else self.merge(where, states, self.states)
 
     def check(self, obs: np.ndarray, reward: np.ndarray, where: np.ndarray) -> None:
-        """EnvFault unless obs[N, O] and reward[N] are finite in where[N]."""
+        """EnvFault unless obs[N, O] and reward[N] are finite where where[N] is true."""
         bad = where & ~(np.isfinite(obs).all(1) & np.isfinite(reward))
         for i in np.flatnonzero(bad):
             episode, step = self.count[i]
             place = f"environment {self.spec.env} [{i}], episode {episode - 1}, step {step}"
             check_finite(obs[i], place)
-            raise fault(place, f"the reward is {reward[i]}", "mend the environment; nothing of this step was stored")
+            raise fault(
+                place, f"the reward is {reward[i]}", "mend the environment; nothing of this step was stored"
+            )
 
     def close(self) -> None:
         self.states = None

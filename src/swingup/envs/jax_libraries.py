@@ -1,6 +1,6 @@
-"""Environments of other JAX libraries behind the protocol `JaxEnv`: their raw dynamics, without the resets that they hide.
+"""Environments of other JAX libraries as JaxEnv: their raw dynamics, without the libraries' automatic resets.
 
-Their random keys are kept as raw numbers, so that a state is nothing but arrays.
+Random keys are stored as raw numbers, so that a state consists of plain arrays.
 """
 
 from __future__ import annotations
@@ -23,22 +23,28 @@ from swingup.types import Spec
 
 
 class Gymnax:
-    """`gymnax/Pendulum-v1`: what `gymnax.make` knows and has real-valued actions.
+    """`gymnax/Pendulum-v1`: an environment of `gymnax.make` with real-valued actions.
 
-    state: (key, gymnax's own). `step_env` is the dynamics alone; its `step` would put a new episode's observation in the
-    place of the last one.
+    state: (key, gymnax's own). `step_env` is the dynamics alone; gymnax's `step` would replace an episode's
+    last observation by the first one of the next episode.
     """
 
     def __init__(self, name: str):
         library, kind = load("gymnax", name), name.partition("/")[2]
         if not hasattr(library.environments.environment.Environment, "is_truncated"):
-            raise InputError(f"environment {name}: before gymnax 1.0 a time limit looks like an end; pip install 'swingup[gymnax]'")
+            raise InputError(
+                f"environment {name}: gymnax before 1.0 reports a time limit as termination; "
+                "pip install 'swingup[gymnax]'"
+            )
         if kind not in library.registered_envs:
             raise unknown(name, (f"gymnax/{k}" for k in library.registered_envs))
         self.env, self.params = make(name, lambda: library.make(kind))
         space = self.env.action_space(self.params)
         if not isinstance(space, library.environments.spaces.Box):
-            raise InputError(f"environment {name}: its actions are {type(space).__name__}; DDPG needs a Box of real numbers")
+            raise InputError(
+                f"environment {name}: its actions are {type(space).__name__}; "
+                "DDPG needs a Box of real numbers"
+            )
         self.spec = spec_of(name, self.reset, space.low, space.high, space.shape)
         self.limit: int | None = int(self.params.max_steps_in_episode)
 
@@ -49,20 +55,24 @@ class Gymnax:
 
     def step(self, state: Any, action: Any) -> tuple[Any, Outcome]:
         now, key = jax.random.split(jax.random.wrap_key_data(state[0]))
-        obs, inner, reward, terminated, _ = self.env.step_env(now, state[1], self.spec.to_env(action), self.params)
+        obs, inner, reward, terminated, _ = self.env.step_env(
+            now, state[1], self.spec.to_env(action), self.params
+        )
         outcome = Outcome(flat(obs), jnp.float32(reward), jnp.asarray(terminated, bool))
         return (jax.random.key_data(key), settled(inner)), outcome
 
     def frame(self, state: Any) -> np.ndarray:
+        """Not supported: raises InputError."""
         raise InputError(
-            f"environment {self.spec.env}: gymnax draws no single pictures; film the native or Gymnasium environment of that name"
+            f"environment {self.spec.env}: gymnax cannot draw a single state; film the native or Gymnasium "
+            "environment of that name"
         )
 
 
 class Brax:
-    """`brax/ant`: an environment of Brax, on the backend that it chooses, before any of Brax's wrappers.
+    """`brax/ant`: an environment of Brax on its default backend, without Brax's wrappers.
 
-    state: Brax's own. Actions are [-1, 1]; an episode is as long as `brax.envs.create` makes it.
+    state: Brax's own. Actions are in [-1, 1]; `limit` is the default episode length of `brax.envs.create`.
     """
 
     def __init__(self, name: str):
@@ -86,11 +96,11 @@ class Brax:
 
 
 class Playground:
-    """`playground/CartpoleBalance`: a task of MuJoCo Playground, before its wrappers, on MJX written in JAX.
+    """`playground/CartpoleBalance`: a task of MuJoCo Playground without its wrappers, on MJX in JAX.
 
-    state: Playground's own. Actions are [-1, 1]; an episode is as long as the task's configuration says, and an action is
-    repeated as often. Where the observation is a dictionary, `state` is what the policy sees. Loading a robot's task lets
-    Playground fetch its model, once.
+    state: Playground's own. Actions are in [-1, 1]; the episode length and the number of times that an action
+    is repeated are those of the task's configuration. Where the observation is a dictionary, the policy
+    receives its entry `state`. Loading a robot's task makes Playground download the robot's model, once.
     """
 
     def __init__(self, name: str):
@@ -99,7 +109,9 @@ class Playground:
             raise unknown(name, (f"playground/{k}" for k in library.ALL_ENVS))
         config = library.get_default_config(kind)
         # MuJoCo Warp, the default, runs on NVIDIA's GPUs only.
-        self.env = make(name, lambda: library.load(kind, config_overrides={"impl": "jax"} if "impl" in config else None))
+        self.env = make(
+            name, lambda: library.load(kind, config_overrides={"impl": "jax"} if "impl" in config else None)
+        )
         self.repeat = int(config.action_repeat)
         self.spec = spec_of(name, self.reset, -1, 1, (self.env.action_size,))
         self.limit: int | None = -(-int(config.episode_length) // self.repeat)
@@ -120,7 +132,7 @@ class Playground:
 
 
 class Functional:
-    """`gymnasium-functional/phys2d/Pendulum-v0`: a registered Gymnasium environment that is made of pure functions.
+    """`gymnasium-functional/phys2d/Pendulum-v0`: a registered Gymnasium environment made of pure functions.
 
     state: (key, the functions' own).
     """
@@ -129,10 +141,17 @@ class Functional:
         load("flax", name)
         kind = name.partition("/")[2]
         if kind not in gymnasium.registry:
-            raise unknown(name, (f"gymnasium-functional/{k}" for k in gymnasium.registry if k.startswith(("phys2d/", "tabular/"))))
+            raise unknown(
+                name,
+                (
+                    f"gymnasium-functional/{k}"
+                    for k in gymnasium.registry
+                    if k.startswith(("phys2d/", "tabular/"))
+                ),
+            )
         made = gym_env.create(gymnasium.registry[kind], name, {}).unwrapped
         if not hasattr(made, "func_env"):
-            raise InputError(f"environment {name}: it is not made of pure functions; leave the prefix away")
+            raise InputError(f"environment {name}: it is not made of pure functions; remove the prefix")
         self.env: Any = made.func_env
         gym_env.spec_of(made, name)  # refuses what DDPG cannot train on
         space = self.env.action_space
@@ -149,7 +168,9 @@ class Functional:
         executed, old = self.spec.to_env(action), state[1]
         new = settled(self.env.transition(old, executed, now))
         reward = jnp.float32(self.env.reward(old, executed, new, now))
-        outcome = Outcome(flat(self.env.observation(new, now)), reward, jnp.asarray(self.env.terminal(new, now), bool))
+        outcome = Outcome(
+            flat(self.env.observation(new, now)), reward, jnp.asarray(self.env.terminal(new, now), bool)
+        )
         return (jax.random.key_data(key), new), outcome
 
     def frame(self, state: Any) -> np.ndarray:
@@ -168,29 +189,33 @@ LIBRARIES: dict[str, Callable[[str], Any]] = {
 
 
 def find(name: str) -> Any:
-    """The environment of `gymnax/...`, `brax/...`, `playground/...` or `gymnasium-functional/...`; InputError, one line, where it cannot be made."""
+    """Create the environment of an id whose prefix is in LIBRARIES; InputError if it cannot be created."""
     return LIBRARIES[name.partition("/")[0]](name)
 
 
 def load(package: str, name: str, module: str | None = None) -> Any:
-    """Import a library, or say which extra of ours brings it."""
+    """Import a library; InputError naming the extra of swingup that installs it."""
     try:
         return importlib.import_module(module or package)
     except ImportError as error:
         extra, why = name.partition("/")[0], " ".join(str(error).split())
-        raise InputError(f"environment {name}: {package} cannot be imported ({why}); pip install 'swingup[{extra}]'") from error
+        raise InputError(
+            f"environment {name}: {package} cannot be imported ({why}); pip install 'swingup[{extra}]'"
+        ) from error
 
 
 def make(name: str, maker: Callable[[], Any]) -> Any:
-    """What the library's maker returns; an InputError of one line where it raises."""
+    """What the library's `maker` returns; InputError if it raises."""
     try:
         return maker()
     except Exception as error:
-        raise InputError(f"environment {name}: it could not be made ({gym_env.told(error)})") from error
+        raise InputError(
+            f"environment {name}: it could not be made ({gym_env.describe_error(error)})"
+        ) from error
 
 
 def spec_of(name: str, reset: Callable, low: Any, high: Any, shape: Iterable[int]) -> Spec:
-    """The Spec of an action box and of what `reset` observes, checked as Gymnasium's are."""
+    """The Spec of an action box and of the observation from `reset`, checked like those of Gymnasium."""
     shape = tuple(shape)
     low, high = (np.broadcast_to(np.asarray(bound, np.float32), shape) for bound in (low, high))
     action = gymnasium.spaces.Box(low, high, shape, np.float32)
@@ -201,15 +226,18 @@ def spec_of(name: str, reset: Callable, low: Any, high: Any, shape: Iterable[int
 
 
 def settled(state: Any) -> Any:
-    """A state whose arrays all have a type of their own: one that is still open changes after the first step, and compiles it twice."""
+    """The state with a fixed dtype for every array.
+
+    A weakly typed array would change its type after the first step, and the step would be compiled twice.
+    """
     return jax.tree.map(lambda x: jnp.asarray(x, jnp.asarray(x).dtype), state)
 
 
 def acting(obs: Any) -> Any:
-    """What the policy sees of an observation: of a dictionary with more for a critic, the entry `state`."""
+    """The part of an observation for the policy: the entry `state` of a dictionary that has one."""
     return obs["state"] if isinstance(obs, dict) and "state" in obs else obs
 
 
 def flat(obs: Any) -> Any:
-    """An observation as a vector obs[O] float32: dictionaries by sorted key, as `types.flatten` orders them."""
+    """An observation as a vector obs[O] float32: dictionaries by sorted key, as in `types.flatten`."""
     return jnp.concat([jnp.ravel(x).astype(jnp.float32) for x in jax.tree.leaves(obs)])

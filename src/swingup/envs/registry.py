@@ -1,4 +1,4 @@
-"""From an id or an object to environments: which kind it is, what makes it, and copies for evaluation."""
+"""Find and create environments from an id, an object or a factory, for training and for evaluation."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from typing import Any
 
 import gymnasium
 
-from swingup.envs.api import HostEnv, JaxEnv
+from swingup.envs.api import JaxEnv, VectorEnv
 from swingup.envs.gym_env import GymEnv, create, gym_spec
 from swingup.errors import InputError, unknown
 
-# Where each lives: importing them needs JAX, and asking for a name that does not exist should not.
+# Module and class of each, imported on use: to reject an unknown name must not need JAX.
 NATIVE = {
     "native/Pendulum-v1": ("swingup.envs.tasks.pendulum", "Pendulum"),
     "native/MountainCarContinuous-v0": ("swingup.envs.tasks.mountain_car", "MountainCar"),
     "native/PointMass-v0": ("swingup.envs.tasks.point_mass", "PointMass"),
 }
 
-# What an id may begin with; all but the first are other libraries' environments, brought in by `envs.adapters`.
+# Prefixes of the ids of environments in JAX; all but the first are of other libraries (`envs.jax_libraries`).
 PREFIXES = ("native", "gymnax", "brax", "playground", "gymnasium-functional")
 
 
 def in_jax(name: str) -> bool:
-    """Whether an id is `find`'s, not Gymnasium's."""
+    """Whether an id names an environment written in JAX, for `find`, and not one of Gymnasium."""
     return name.partition("/")[0] in PREFIXES and "/" in name
 
 
 def find(name: str) -> JaxEnv:
-    """The environment of `native/Pendulum-v1`, `gymnax/...`, `brax/...`: one in JAX; InputError, one line, where there is none."""
+    """Create the JAX environment of an id (`native/Pendulum-v1`, `brax/ant`); InputError if there is none."""
     if in_jax(name) and not name.startswith("native/"):
         from swingup.envs import jax_libraries
 
@@ -41,9 +41,10 @@ def find(name: str) -> JaxEnv:
 
 
 def factory(env: Any, **options: Any) -> Callable[[], gymnasium.Env]:
-    """A function that makes a fresh environment from an id, `module:Id`, a Gymnasium object with a spec, or a factory.
+    """A function that creates a fresh environment from an id, `module:Id`, a Gymnasium object or a factory.
 
-    Options (render_mode) go to `gymnasium.make`; a factory of your own is called without any.
+    The object must have a spec. Options (render_mode) go to `gymnasium.make` or JaxGymEnv; a user's own
+    factory is called without them. InputError for anything else.
     """
     if isinstance(env, str) and in_jax(env):
         return wrapped(env, options)
@@ -53,31 +54,34 @@ def factory(env: Any, **options: Any) -> Callable[[], gymnasium.Env]:
     if isinstance(env, gymnasium.Env):
         if env.spec is None:
             raise InputError(
-                f"environment {type(env).__name__}: training needs a second copy for evaluation and this object cannot be "
-                f"copied; pass a function that makes it, for example `lambda: {type(env).__name__}(...)`"
+                f"environment {type(env).__name__}: training needs a second copy for evaluation and this "
+                f"object cannot be copied; pass a function that makes it, for example "
+                f"`lambda: {type(env).__name__}(...)`"
             )
         spec = env.spec
         return lambda: create(spec, spec.id, options)
     if callable(env):
         return env
-    raise InputError(f"environment {env!r}: expected an id, a Gymnasium environment or a function that makes one")
+    raise InputError(
+        f"environment {env!r}: expected an id, a Gymnasium environment or a function that makes one"
+    )
 
 
 def wrapped(env: str, options: dict[str, Any]) -> Callable[[], gymnasium.Env]:
-    """A function that makes an environment written in JAX, in Gymnasium's clothes."""
+    """A function that creates a JAX environment behind Gymnasium's interface."""
     from swingup.envs.jax_as_gym import JaxGymEnv
 
     return lambda: JaxGymEnv(find(env), env, **options)
 
 
-# How many episodes an evaluation plays side by side.
-LOCKSTEP = 10
+# Environments that an evaluation steps together.
+EVAL_COPIES = 10
 
 
-def lockstep(env: Any, n: int, name: str | None = None, limit: int | None = None) -> HostEnv:
-    """n environments for evaluation, side by side; those written in JAX as one program."""
+def make_eval_envs(env: Any, n: int, name: str | None = None, limit: int | None = None) -> VectorEnv:
+    """Create n environments for evaluation; those written in JAX run as one compiled program."""
     if isinstance(env, str) and in_jax(env):
-        from swingup.envs.jax_env import JaxHost
+        from swingup.envs.jax_env import JaxVectorEnv
 
-        return JaxHost(find(env), n, name, limit)
+        return JaxVectorEnv(find(env), n, name, limit)
     return GymEnv(factory(env), n, name, limit)

@@ -1,1 +1,1 @@
-"""Loops that make rows and learn from them: no file and no clock."""
+"""Training loops: they collect rows and learn from them, and use no files and no clock."""

@@ -1,11 +1,11 @@
-"""What every loop has, whoever computes it."""
+"""The interface of a training loop, and what `HostLoop` (host.py) and `FusedLoop` (fused.py) share."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -13,15 +13,19 @@ import numpy as np
 
 from swingup.core.agent import Learner, Metrics
 from swingup.core.engine import Plan, State
+from swingup.core.named_arrays import unflatten_named
 from swingup.core.policy import Policy
 from swingup.core.replay_buffer import Replay
 from swingup.errors import Diverged, InputError
 from swingup.types import Episode, Spec
 
 
-class Tick(NamedTuple):
-    """One iteration, seen from outside: environment steps done, the rows[K, N, W] of the last of them, episodes they ended,
-    and metrics once learning has begun."""
+class IterationResult(NamedTuple):
+    """The result of one iteration.
+
+    step: environment steps done so far; rows[K, N, W]; episodes: those that ended in it; metrics: of its
+    updates (None in the warm-up).
+    """
 
     step: int
     rows: np.ndarray
@@ -30,15 +34,159 @@ class Tick(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """All that a run is at one moment: arrays by name, the replay ring[C, N, W] and the time steps ever added to it."""
+    """The complete state of a run at one step.
+
+    tensors: arrays by name; ring[C, N, W]: replay (None if it is lost); added: time steps ever added to it.
+    """
 
     tensors: dict[str, np.ndarray]
-    ring: np.ndarray
-    head: int
+    ring: np.ndarray | None
+    added: int
 
 
-class Program:
-    """A jitted function, its first argument donated, that a thread compiles while the caller goes on."""
+class Loop(Protocol):
+    """A training loop: it collects rows, learns from them, and can be saved and restored.
+
+    A loop may compute ahead of what it has reported. While it has not, it is `settled`; snapshots, `learner`
+    and evaluations require that. end: the earliest step at which the run may be over; the loop never computes
+    beyond it.
+    """
+
+    plan: Plan
+    spec: Spec
+    end: int
+    seeds_in_program: int
+    episodes: int
+
+    @property
+    def steps(self) -> int:
+        """Environment steps reported so far, summed over the environments."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether every computed iteration has been reported."""
+
+    def step(self, ahead: bool = True) -> IterationResult:
+        """One iteration: K steps of every environment and the updates due for them.
+
+        ahead: whether the next iteration may be started meanwhile. Raises EnvFault before a faulty transition
+        reaches replay, Diverged before a gradient that is not finite reaches the weights.
+        """
+
+    def snapshot(self) -> Snapshot:
+        """The current state of a settled loop. Its arrays may be views: use them before the next step."""
+
+    def restore(self, saved: Snapshot) -> bool:
+        """Restore a snapshot; returns whether the run continues from there bit for bit.
+
+        If an environment does not come back to the same bits, its episode ends there as if truncated and a
+        new one starts. Without a ring only the weights are restored and a new warm-up fills replay. Raises
+        InputError if the snapshot has other networks, sizes or options, ValueError or LookupError if another
+        kind of loop made it.
+        """
+
+    def policy(self) -> Policy:
+        """The current greedy policy, as NumPy copies."""
+
+    def learner(self) -> Learner:
+        """The current learner, as NumPy copies."""
+
+    def set_learner(self, learner: Learner) -> None:
+        """Continue with an earlier learner; replay, noise and counters stay."""
+
+
+class LoopBase:
+    """What both loops share: counters, the check of an iteration's metrics, and copies of the learner.
+
+    every: the intervals of logs, evaluations and checkpoints in environment steps; end: as in `Loop`.
+    """
+
+    state: State
+    spec: Spec
+    seeds_in_program = 1
+
+    def __init__(self, plan: Plan, every: tuple[int, ...], end: int):
+        self.plan, self.every, self.end = plan, every, end
+        self.iteration = self.episodes = 0
+        self.filled = 0  # iterations added to replay; fewer than `iteration` only if replay was lost
+        self.q_max = np.zeros((plan.n, 2))  # sum and count since each environment's episode began
+
+    @property
+    def steps(self) -> int:
+        return self.iteration * self.plan.rows
+
+    def iterations_until_seen(self, step: int) -> int:
+        """Iterations from a step until a log, an evaluation, a checkpoint or the end is due."""
+        left = [every - step % every for every in self.every] + [self.end - step] * (self.end > step)
+        return -(-min(left, default=1) // self.plan.rows)
+
+    def check_metrics(self, array: Any, step: int) -> Metrics:
+        """An iteration's metrics from the device's array; Diverged if a gradient was not finite."""
+        metrics = Metrics(*array.tolist())
+        if not metrics.finite:
+            raise Diverged(
+                f"step {step}: a gradient is not finite (critic loss {metrics.critic_loss:.3g}, "
+                f"Q {metrics.q_mean:.3g}); the weights stayed finite, "
+                "lower --critic-lr or scale the reward down"
+            )
+        self.q_max += (metrics.q_max, 1)
+        return metrics
+
+    def finish_episode(self, episode: Episode) -> Episode:
+        """The episode with its mean q_max; the environment's sum starts again at zero."""
+        self.episodes += 1
+        total, count = self.q_max[episode.env]
+        self.q_max[episode.env] = 0
+        return episode._replace(q_max=float(total / count) if count else math.nan)
+
+    def learner(self) -> Learner:
+        # Copies: the next step overwrites the device's current buffers.
+        return jax.tree.map(np.array, self.state.learner)
+
+    def policy(self) -> Policy:
+        params, statistics = jax.tree.map(
+            np.array, (self.state.learner.actor, self.state.learner.obs_statistics)
+        )
+        if not all(np.isfinite(p).all() for p in jax.tree.leaves(params)):
+            raise Diverged(f"step {self.steps}: a weight of the actor is not finite; lower --actor-lr")
+        return Policy(self.plan.agent.actor, params, self.spec, statistics)
+
+    def counters(self) -> dict[str, np.ndarray]:
+        """The host's counters, as arrays by their names in a snapshot."""
+        counted = {"q_max": self.q_max, "iteration": self.iteration, "episodes": self.episodes}
+        return {f"host.{name}": np.array(value) for name, value in counted.items()}
+
+    def set_counters(self, saved: Snapshot) -> None:
+        """Restore the counters of a snapshot."""
+        self.q_max = saved.tensors["host.q_max"].copy()
+        self.iteration, self.episodes = (int(saved.tensors[f"host.{k}"]) for k in ("iteration", "episodes"))
+        self.filled = saved.added // self.plan.block
+
+    def saved_learner(self, saved: Snapshot) -> Learner:
+        """The learner of a snapshot; InputError if its networks are not this run's."""
+        name = ".state.learner"
+        arrays = {k.removeprefix(name): v for k, v in saved.tensors.items() if k.startswith(name)}
+        return unflatten_named(self.state.learner, arrays)
+
+    def load_ring(self, saved: Snapshot, truncated: Any = None) -> Replay:
+        """The saved replay on the device, the newest transitions of truncated[N] marked as an episode's last.
+
+        Raises InputError if its size is not this run's.
+        """
+        rows, current = saved.ring, self.state.replay.rows
+        if rows is None or (rows.shape, rows.dtype) != (current.shape, current.dtype):
+            found = "missing" if rows is None else rows.shape
+            raise InputError(
+                f"replay: the saved ring is {found}, this run's is {current.shape}; resume with its settings"
+            )
+        if truncated is not None and truncated.any() and saved.added:
+            rows = rows.copy()
+            self.plan.agent.layout.unpack(rows[(saved.added - 1) % len(rows)]).last[truncated] = 1
+        return Replay(jnp.array(rows), jnp.int32(saved.added))
+
+
+class BackgroundCompiled:
+    """A jitted function, its first argument donated, that a thread compiles in the background."""
 
     def __init__(self, pool: ThreadPoolExecutor, f: Callable[..., Any], *shapes: Any):
         self.ready = pool.submit(lambda: jax.jit(f, donate_argnums=0).lower(*shapes).compile())
@@ -47,80 +195,6 @@ class Program:
         return self.ready.result()(*args)
 
 
-class Loop:
-    """What every loop has: a plan, iterations done, those that replay holds or has held, and a view of the learner. Leaves add `state`,
-    `settled`, `tick`, `snapshot`, `resume`, `restore`, `refill`.
-
-    every: step counts at whose multiples someone may look at it (evaluations, checkpoints, rows of the logs); end: the step at which the
-    run may be over at the earliest, which moves where a budget counts episodes. In between it may have computed more than it has told.
-    """
-
-    state: State
-    spec: Spec
-    settled: bool  # whether `state` is that of the last tick
-    lanes = 1  # seeds in the program that computes it, which decides its bits
-    tick: Callable[..., Tick]
-    snapshot: Callable[[], Snapshot]
-    resume: Callable[[Snapshot], bool]
-    restore: Callable[[Learner], None]
-    refill: Callable[[Learner, int, np.ndarray], None]
-
-    def __init__(self, plan: Plan, every: tuple[int, ...], end: int):
-        self.plan, self.every, self.end, self.iteration = plan, every, end, 0
-        self.filled = 0  # less than `iteration` only where replay was lost: learning waits for as many as at the start
-        self.q_max = np.zeros((plan.n, 2))  # sum and count since each environment's episode began
-
-    @property
-    def steps(self) -> int:
-        """Environment steps done, summed over the environments."""
-        return self.iteration * self.plan.rows
-
-    def unseen(self, step: int) -> int:
-        """Iterations from a step on until someone may look, or until the end."""
-        left = [every - step % every for every in self.every] + [self.end - step] * (self.end > step)
-        return -(-min(left, default=1) // self.plan.rows)
-
-    def checked(self, out: Any, step: int) -> Metrics:
-        """An iteration's metrics, counted; Diverged where a gradient was not finite."""
-        metrics = Metrics(*out.tolist())
-        if not metrics.finite:
-            raise Diverged(
-                f"step {step}: a gradient is not finite (critic loss {metrics.critic_loss:.3g}, Q {metrics.q_mean:.3g}); "
-                "the weights stayed finite, lower --critic-lr or scale the reward down"
-            )
-        self.q_max += (metrics.q_max, 1)
-        return metrics
-
-    def valued(self, episode: Episode) -> Episode:
-        """The episode with its q_max, and the count for the environment's next one begun."""
-        total, count = self.q_max[episode.env]
-        self.q_max[episode.env] = 0
-        return episode._replace(q_max=float(total / count) if count else math.nan)
-
-    def learner(self) -> Learner:
-        """The learner of now, as NumPy copies: the device's own buffers are overwritten by the next tick."""
-        return jax.tree.map(np.array, self.state.learner)
-
-    def policy(self) -> Policy:
-        """The greedy policy of now, as NumPy copies."""
-        params, moments = jax.tree.map(np.array, (self.state.learner.actor, self.state.learner.moments))
-        if not all(np.isfinite(p).all() for p in jax.tree.leaves(params)):
-            raise Diverged(f"step {self.steps}: a weight of the actor is not finite; lower --actor-lr")
-        return Policy(self.plan.agent.actor, params, self.spec, moments)
-
-    def ring(self, saved: Snapshot, cut: Any = None) -> Replay:
-        """The saved replay on the device, an episode's end marked where cut[N]; InputError where its size is another."""
-        if (saved.ring.shape, saved.ring.dtype) != (self.state.replay.rows.shape, self.state.replay.rows.dtype):
-            raise InputError(
-                f"replay: the saved ring is {saved.ring.shape}, this run's {self.state.replay.rows.shape}; resume with its settings"
-            )
-        rows = saved.ring
-        if cut is not None and cut.any() and saved.head:
-            rows = rows.copy()
-            self.plan.agent.layout.unpack(rows[(saved.head - 1) % len(rows)]).last[cut] = 1
-        return Replay(jnp.array(rows), jnp.int32(saved.head))
-
-
-def bare(state: State) -> Any:
-    """A state without its replay, which is saved in its own way."""
+def without_ring(state: State) -> Any:
+    """A state without its replay, which a snapshot holds separately."""
     return state._replace(replay=None)  # type: ignore[arg-type]

@@ -1,33 +1,36 @@
-"""Collectors turn actions into rows: the only place that knows both environments and the agent's layout."""
+"""The host collector: it steps Python environments and packs their transitions into rows."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from swingup.envs.api import HostEnv
+from swingup.envs.api import VectorEnv
 from swingup.errors import EnvFault
 from swingup.seeding import TRAIN, episode_seed
 from swingup.types import Episode, Layout
 
 
 class HostCollector:
-    """Steps N Python environments and packs what happened; begins the next episode where one ended.
+    """Steps N Python environments and packs their transitions; starts the next episode where one ended.
 
-    obs[N, O] is what the next actions are for: at an episode's end the first observation of the next one, while the row
-    keeps the true successor.
+    obs[N, O]: the observations for which the next actions are chosen. At an episode's end that is the first
+    one of the next episode, while the row keeps the true successor.
     """
 
-    def __init__(self, env: HostEnv, seed: int):
+    def __init__(self, env: VectorEnv, seed: int):
         self.env, self.seed, self.layout = env, seed, Layout(env.spec.obs_size, env.spec.action_size)
         self.begun = np.zeros(env.n, np.int64)
         self.ret, self.length = np.zeros(env.n), np.zeros(env.n, np.int64)
-        # The actions of each running episode: with its seed they lead back to where it is.
+        # The actions of each running episode: repeated from its seed, they restore it.
         self.journals: list[list[np.ndarray]] = [[] for _ in range(env.n)]
-        self.obs = self.begin(np.ones(env.n, bool))
+        self.obs = self.begin_episodes(np.ones(env.n, bool))
 
-    def begin(self, where: np.ndarray) -> np.ndarray:
-        """Reset the environments of where[N]; returns obs[N, O], meaningful there."""
-        seeds = [int(episode_seed(self.seed, TRAIN, i, int(self.begun[i]))) if w else None for i, w in enumerate(where)]
+    def begin_episodes(self, where: np.ndarray) -> np.ndarray:
+        """Reset the environments selected by where[N]; returns obs[N, O], meaningful only for those."""
+        seeds = [
+            int(episode_seed(self.seed, TRAIN, i, int(self.begun[i]))) if w else None
+            for i, w in enumerate(where)
+        ]
         self.begun += where
         self.ret[where], self.length[where] = 0, 0
         for i in np.flatnonzero(where):
@@ -49,31 +52,37 @@ class HostCollector:
         self.obs, ended = step.obs, []
         if last.any():
             ended = [self.finished(int(i), bool(step.terminated[i])) for i in np.flatnonzero(last)]
-            self.obs = np.where(last[:, None], self.begin(last), step.obs)
+            self.obs = np.where(last[:, None], self.begin_episodes(last), step.obs)
         return rows, ended
 
-    def saved(self) -> dict[str, np.ndarray]:
-        """All that the running episodes are, as arrays."""
+    def state(self) -> dict[str, np.ndarray]:
+        """The state of the running episodes, as arrays by name."""
         journals = {
-            f"journal.{i}": np.array(j, np.float32).reshape(-1, self.layout.action_size) for i, j in enumerate(self.journals)
+            f"journal.{i}": np.array(j, np.float32).reshape(-1, self.layout.action_size)
+            for i, j in enumerate(self.journals)
         }
         return {"obs": self.obs, "begun": self.begun, "return": self.ret, "length": self.length, **journals}
 
-    def resume(self, saved: dict[str, np.ndarray]) -> np.ndarray:
-        """Play the saved episodes up to where they were; returns which[N] did not come to the same bits and were begun anew."""
+    def restore(self, saved: dict[str, np.ndarray]) -> np.ndarray:
+        """Repeat the saved episodes up to their last step.
+
+        Returns lost[N]: environments that did not come to the same bits and have started a new episode.
+        """
         self.begun, self.ret, self.length = (saved[k].copy() for k in ("begun", "return", "length"))
         self.journals = [list(saved[f"journal.{i}"]) for i in range(self.env.n)]
         lost = np.zeros(self.env.n, bool)
         for i, journal in enumerate(self.journals):
             seed = int(episode_seed(self.seed, TRAIN, i, int(self.begun[i]) - 1))
             try:
-                obs = self.env.replay(i, seed, np.array(journal, np.float32).reshape(-1, self.layout.action_size))
+                obs = self.env.restore_episode(
+                    i, seed, np.array(journal, np.float32).reshape(-1, self.layout.action_size)
+                )
                 lost[i] = obs.tobytes() != saved["obs"][i].tobytes()
             except EnvFault:
                 lost[i] = True
         self.obs = saved["obs"].copy()
         if lost.any():
-            self.obs = np.where(lost[:, None], self.begin(lost), self.obs)
+            self.obs = np.where(lost[:, None], self.begin_episodes(lost), self.obs)
         return lost
 
     def finished(self, i: int, terminated: bool) -> Episode:

@@ -1,4 +1,4 @@
-"""Greedy evaluation: no exploration, separate environments, seeds of its own."""
+"""Greedy evaluation: without exploration, on separate environments, with separate seeds."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from swingup.core.policy import Policy
-from swingup.envs.api import HostEnv
+from swingup.envs.api import VectorEnv
 from swingup.errors import EnvFault
 from swingup.seeding import EVALUATE, PREFLIGHT, episode_seed
 
-# No task of interest has longer episodes; one without an end would be evaluated for ever.
+# Steps of one episode after which an evaluation fails, as it might never end; known tasks have shorter ones.
 ENDLESS = 50_000
-# Episodes at which an evaluation that asks for a narrow interval gives up.
+# The most episodes that an evaluation plays to narrow its confidence interval.
 MOST = 10_000
 
 
@@ -44,22 +44,23 @@ class Evaluation:
 
     @property
     def ci95(self) -> tuple[float, float]:
-        """That interval."""
+        """The 95 % confidence interval of the mean."""
         return self.mean - self.half, self.mean + self.half
 
 
 def evaluate(
     act: Callable[[np.ndarray], np.ndarray],
-    env: HostEnv,
+    env: VectorEnv,
     episodes: int,
     seed: int,
     skip: int = 0,
     pause: Callable[[], None] = lambda: None,
 ) -> Evaluation:
-    """Play `episodes` episodes of `act(obs[N, O]) -> action[N, A]` in [-1, 1]; episode k begins with the (skip + k)-th seed.
+    """Play `episodes` episodes with `act(obs[N, O]) -> action[N, A]`, actions in [-1, 1].
 
-    An environment that has played its share goes on playing, uncounted, until the longest episode is over: counting the
-    first episodes to finish would favour short ones. pause: called before each step; what it raises ends the evaluation.
+    Episode k has the (skip + k)-th seed. An environment without an episode left goes on playing, uncounted,
+    until the others are done: counting the first episodes to finish would favour short ones. pause: called
+    before each step; an exception from it ends the evaluation.
     """
     n = env.n
     ret, length, playing = np.zeros(n), np.zeros(n, np.int64), np.arange(n)
@@ -68,7 +69,8 @@ def evaluate(
     while len(results) < episodes:
         if length.max() >= ENDLESS:
             raise EnvFault(
-                f"environment {env.spec.env}: an episode has not ended after {ENDLESS:,} steps; give it a limit with --episode-steps"
+                f"environment {env.spec.env}: an episode has not ended after {ENDLESS:,} steps; "
+                "give it a limit with --episode-steps"
             )
         pause()
         step = env.step(act(obs))
@@ -80,7 +82,10 @@ def evaluate(
                     results[int(playing[i])] = (float(ret[i]), int(length[i]))
             playing[over] = playing.max() + 1 + np.arange(over.sum())
             ret[over], length[over] = 0, 0
-            seeds = [int(episode_seed(seed, EVALUATE, 0, skip + int(k))) if o else None for k, o in zip(playing, over, strict=True)]
+            seeds = [
+                int(episode_seed(seed, EVALUATE, 0, skip + int(k))) if o else None
+                for k, o in zip(playing, over, strict=True)
+            ]
             obs = np.where(over[:, None], env.reset(seeds), obs)
     returns, lengths = zip(*(results[k] for k in range(episodes)), strict=True)
     return Evaluation(returns, lengths)
@@ -88,30 +93,34 @@ def evaluate(
 
 def evaluate_policy(
     policy: Policy,
-    env: HostEnv,
+    env: VectorEnv,
     episodes: int,
     seed: int,
     within: float | None = None,
     pause: Callable[[], None] = lambda: None,
 ) -> Evaluation:
-    """`evaluate` of a shipped policy; InputError where it was made for another environment.
+    """`evaluate` of a `Policy`; raises InputError if it was made for another environment.
 
-    within: double the episodes until the 95 % interval reaches at most this far from the mean (or there are MOST of them). An
-    interval that was looked at again and again covers a little less than 95 %; doubling keeps the looks few.
+    within: double the episodes until the 95 % interval reaches at most this far from the mean, or there are
+    MOST of them. An interval that is checked repeatedly covers a little less than 95 %; doubling keeps the
+    checks few.
     """
     policy.check(env.spec)
     e = evaluate(policy.act, env, episodes, seed, pause=pause)
     while within is not None and not e.half <= within and len(e.returns) < MOST:
-        more = evaluate(policy.act, env, min(len(e.returns), MOST - len(e.returns)), seed, len(e.returns), pause)
+        more = evaluate(
+            policy.act, env, min(len(e.returns), MOST - len(e.returns)), seed, len(e.returns), pause
+        )
         e = Evaluation(e.returns + more.returns, e.lengths + more.lengths)
     return e
 
 
-def replayable(env: HostEnv, seed: int, steps: int = 20) -> bool:
-    """Whether the environments, begun again with their seeds and given the same actions, come to the same bits.
+def can_restore_episodes(env: VectorEnv, seed: int, steps: int = 20) -> bool:
+    """Whether an episode, repeated from its seed with the same actions, comes to the same bits.
 
-    An episode of each is played for up to `steps` random actions, then played again after another one. Resetting with a seed is
-    the only way back that Gymnasium environments have: MuJoCo's come back silently wrong from pickle, deepcopy and set_state.
+    All environments play up to `steps` random actions; the first one then starts another episode and repeats
+    its own. A reset with a seed is the only way to restore a Gymnasium environment: MuJoCo's come back
+    silently wrong from pickle, deepcopy and set_state.
     """
     rng, seeds = np.random.default_rng(seed), [int(episode_seed(seed, PREFLIGHT, i, 0)) for i in range(env.n)]
     actions, obs = [], env.reset(seeds)
@@ -123,12 +132,12 @@ def replayable(env: HostEnv, seed: int, steps: int = 20) -> bool:
         actions.append(action)
         obs = step.obs
     journal = np.array(actions, np.float32).reshape(-1, env.n, env.spec.action_size)
-    env.replay(0, seeds[0] + 1, journal[:1, 0])
-    return env.replay(0, seeds[0], journal[:, 0]).tobytes() == obs[0].tobytes()
+    env.restore_episode(0, seeds[0] + 1, journal[:1, 0])
+    return env.restore_episode(0, seeds[0], journal[:, 0]).tobytes() == obs[0].tobytes()
 
 
 def collapsed(best: Evaluation, now: Evaluation) -> bool:
-    """Whether `now` is worse than `best` beyond chance: Welch's one-sided t-test at 1 %."""
+    """Whether `now` is significantly worse than `best`: Welch's one-sided t-test at 1 %."""
     from scipy.special import stdtr
 
     errors = [np.square(e.std) / len(e.returns) for e in (best, now)]

@@ -1,1 +1,1 @@
-"""Many runs of one training on this machine, one for each seed."""
+"""Training of several seeds on this machine: one run for each."""

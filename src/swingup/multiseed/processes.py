@@ -1,10 +1,9 @@
-"""Worker processes that train whole runs, fed from a queue: one process a core, one run after the other in each."""
+"""Worker processes, each of which trains whole runs from a queue, one after the other."""
 
 from __future__ import annotations
 
 import json
 import os
-import queue
 import signal
 import subprocess
 import sys
@@ -17,37 +16,44 @@ from typing import Any
 
 import cloudpickle
 
-from swingup.multiseed.status import Member, Watch
+from swingup.multiseed.status import SeedStatus
 from swingup.runtime import accelerated
-from swingup.training.signals import Stop
+from swingup.training.signals import StopRequest
 
 
-class Pool:
-    """So many workers. env: what environments are made from, where their settings do not say; log: the file for what they print;
-    say: called with a member and a line of its run."""
+class ProcessPool:
+    """A fixed number of worker processes.
 
-    def __init__(self, workers: int, env: Any, log: Path, say: Callable[[Member, str], None]):
+    env: what environments are made from, None for the id in the settings; log: the file for the workers'
+    output; say: called with a seed and a line of its run.
+    """
+
+    def __init__(self, workers: int, env: Any, log: Path, say: Callable[[SeedStatus, str], None]):
         self.env, self.log, self.say = env, log, say
         self.workers: list[Worker | None] = [None] * workers
 
-    def train(self, members: list[Member], order: dict[str, Any], stop: Stop, look: Callable[[], None]) -> None:
-        """Train them all, in their order, looking on ten times a second; a stop that is asked for reaches every worker once.
+    def train(
+        self, seeds: list[SeedStatus], order: dict[str, Any], stop: StopRequest, refresh: Callable[[], None]
+    ) -> None:
+        """Train all seeds in order, calling `refresh` ten times a second; a stop reaches every worker once.
 
-        order: what else each worker is to know (`serve`).
+        order: what else each worker is sent (see `worker.attempt`).
         """
-        todo = deque(members)
-        threads = [threading.Thread(target=self.work, args=(i, todo, order, stop)) for i in range(len(self.workers))]
+        todo = deque(seeds)
+        threads = [
+            threading.Thread(target=self.work, args=(i, todo, order, stop)) for i in range(len(self.workers))
+        ]
         for thread in threads:
             thread.start()
         try:
             for thread in threads:
                 while thread.is_alive():
                     thread.join(0.1)
-                    look()
-                    if stop.asked:
-                        self.each(lambda worker: worker.stop())
+                    refresh()
+                    if stop.interrupted:
+                        self.each(lambda worker: worker.ask_to_stop())
         except BaseException:
-            stop.asked = True  # so that no thread begins another run
+            stop.signalled = True  # so that no thread starts another run
             raise
         finally:
             self.each(lambda worker: worker.kill())
@@ -55,32 +61,33 @@ class Pool:
                 thread.join()
 
     def each(self, do: Callable[[Worker], None]) -> None:
+        """Call `do` with every worker that was started."""
         for worker in self.workers:
             if worker is not None:
                 do(worker)
 
-    def work(self, i: int, todo: deque[Member], order: dict[str, Any], stop: Stop) -> None:
-        """Worker i's thread: one member after the other; a worker that died is replaced for the next."""
-        while todo and not stop.asked:
+    def work(self, i: int, todo: deque[SeedStatus], order: dict[str, Any], stop: StopRequest) -> None:
+        """Worker i's thread: one seed after the other; a dead worker process is replaced for the next."""
+        while todo and not stop.interrupted:
             try:
-                member = todo.popleft()
+                seed = todo.popleft()
             except IndexError:  # another thread was faster
                 break
-            member.state = "starting"
+            seed.state = "starting"
             worker = self.workers[i]
             try:
                 if worker is not None and worker.process.poll() is not None:
                     worker.kill()
                 if worker is None or worker.process.poll() is not None:
                     worker = self.workers[i] = Worker(self.env, self.log)
-                worker.train(member, order, self.say)
+                worker.train(seed, order, self.say)
             except OSError as error:
-                member.failed(error)
-            if member.state not in ("done", "failed", "stopped"):
+                seed.set_failed(error)
+            if seed.state not in ("done", "failed", "stopped"):
                 died = worker.process.wait() if worker else 0
-                stopped = stop.asked or died == -signal.SIGTERM
-                member.update({"state": "stopped" if stopped else "failed", "speed": None})
-                member.error = "" if stopped else fate(died, self.log)
+                stopped = stop.interrupted or died == -signal.SIGTERM
+                seed.update({"state": "stopped" if stopped else "failed", "speed": None})
+                seed.error = "" if stopped else fate(died, self.log)
 
 
 def fate(code: int, log: Path) -> str:
@@ -90,13 +97,13 @@ def fate(code: int, log: Path) -> str:
 
 
 class Worker:
-    """The group's side of one worker process."""
+    """The parent's side of one worker process."""
 
     def __init__(self, env: Any, log: Path):
-        self.told = False
-        # sys.path before anything of ours is imported; a process group of its own, as Ctrl-C is the group's alone.
-        code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import serve; serve()"
-        # A core is all that a worker has: NumPy's products in two threads cost a tenth of a run, for the same bits.
+        self.asked_to_stop = False
+        # sys.path is set before swingup is imported; in its own process group the worker gets no Ctrl-C.
+        code = f"import sys; sys.path[:] = {sys.path!r}; from swingup.multiseed.worker import serve; serve()"
+        # A worker has one core: a second thread for NumPy cost a tenth of a run's time, for the same bits.
         variables = {"OPENBLAS_NUM_THREADS": "1"}
         if accelerated():  # the first process would take three quarters of the GPU's memory for itself
             variables["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
@@ -113,86 +120,36 @@ class Worker:
         self.send({"env": cloudpickle.dumps(env).hex()})
 
     def send(self, message: dict[str, Any]) -> None:
+        """Write a message to the process, as a line of JSON."""
         assert self.process.stdin is not None
-        with suppress(BrokenPipeError):  # it died: reading tells
+        with suppress(BrokenPipeError):  # the process died, which `train` notices when reading
             self.process.stdin.write(json.dumps(message) + "\n")
             self.process.stdin.flush()
 
-    def train(self, member: Member, order: dict[str, Any], say: Callable[[Member, str], None]) -> None:
-        """Train a member's run; returns when it ended, or when the process did."""
-        self.send({**order, "seed": member.seed, "folder": str(member.folder)})
+    def train(self, seed: SeedStatus, order: dict[str, Any], say: Callable[[SeedStatus, str], None]) -> None:
+        """Train a seed's run; returns when the run or the process has ended."""
+        self.send({**order, "seed": seed.seed, "folder": str(seed.folder)})
         assert self.process.stdout is not None
         for line in self.process.stdout:
             message = json.loads(line)
             if "say" in message:
-                say(member, message["say"])
+                say(seed, message["say"])
                 continue
-            member.update(message)
-            if member.state in ("done", "failed", "stopped"):
+            seed.update(message)
+            if seed.state in ("done", "failed", "stopped"):
                 return
 
-    def stop(self) -> None:
-        """Ask it to save and to end; only once, as a second time would end it at once."""
-        if not self.told:
-            self.told = True
+    def ask_to_stop(self) -> None:
+        """Ask the process to save and end; only once, because a second signal would end it at once."""
+        if not self.asked_to_stop:
+            self.asked_to_stop = True
             self.process.terminate()
 
     def kill(self) -> None:
+        """End the process at once and close its pipes."""
         self.process.kill()
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe is not None
             with suppress(BrokenPipeError):
                 pipe.close()
-
-
-# The worker's side
-
-
-def serve() -> None:
-    """Train the runs that stdin names, a line each; stdout tells how they go. Saves and ends where the group is gone."""
-    out = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what an environment prints is no message
-    lines = sys.stdin
-    env = cloudpickle.loads(bytes.fromhex(json.loads(lines.readline())["env"]))
-    orders: queue.Queue[dict[str, Any]] = queue.Queue()
-
-    def listen() -> None:
-        for line in lines:
-            orders.put(json.loads(line))
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=listen, daemon=True).start()
-    while True:
-        order = orders.get()
-        tell = lambda message: out.write(json.dumps(message) + "\n")
-        member = Member(order["seed"], Path(order["folder"]))
-        attempt(member, env, order, tell)
-        tell(member.row())
-
-
-class Teller:
-    """A console whose lines are messages."""
-
-    def __init__(self, tell: Callable[[dict[str, Any]], Any]):
-        self.tell = tell
-
-    def print(self, text: str) -> None:
-        self.tell({"say": text})
-
-
-def attempt(member: Member, env: Any, order: dict[str, Any], tell: Callable[[dict[str, Any]], Any]) -> None:
-    """Train a member's run from where its folder stands; whatever happens, it is in the row."""
-    from swingup.runs.run import Run
-    from swingup.training.build import make_loop
-    from swingup.training.options import Options
-    from swingup.training.session import Within, ended, settings_of, stages
-
-    within = Within(Teller(tell), Watch(member, lambda: tell(member.row())), None, make_loop)
-    try:
-        folder, config = settings_of(member.folder, None)
-        options = Options(folder, quiet=True, record=order["record"], require_exact=order["exact"])
-        source = Run(folder).env if env is None else env
-        member.ended(ended(stages(config, source, options, order["command"], folder, within)))
-    except (Exception, KeyboardInterrupt) as error:
-        member.failed(error)

@@ -1,4 +1,7 @@
-"""Several seeds of one training, side by side."""
+"""Several seeds of one training: a folder of ordinary runs, trained side by side.
+
+Each run continues from the state of its folder, so starting a group and resuming one are the same.
+"""
 
 from __future__ import annotations
 
@@ -7,189 +10,200 @@ import os
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from swingup.config.settings import Config, check
 from swingup.errors import InputError
-from swingup.multiseed.processes import Pool
-from swingup.multiseed.seeds import Seeds, chosen
-from swingup.multiseed.status import Member, Watch
-from swingup.multiseed.table import Board, Events, board
+from swingup.multiseed.processes import ProcessPool
+from swingup.multiseed.seeds import Seeds, choose_mode
+from swingup.multiseed.status import SeedConsole, SeedStatus, StatusCallback
+from swingup.multiseed.table import StatusView, status_view
 from swingup.reports.progress import console_of
 from swingup.runs.group import Group
 from swingup.runs.run import Run
-from swingup.storage import run_folder, text_file, trusted_modules
-from swingup.training.build import enough_memory, fit, make_loop
-from swingup.training.environments import make_envs
+from swingup.storage import checkpoint_reader, run_folder, text_file, trusted_modules
+from swingup.training.build import RunBuilder
+from swingup.training.environments import open_environments
 from swingup.training.options import Options
-from swingup.training.session import Within, stages
-from swingup.training.signals import Stop, interruptible
+from swingup.training.session import SeedContext, training_session
+from swingup.training.signals import StopRequest, stop_on_signals
 
 
-def train_seeds(config: Config, env: Any, wanted: Seeds, options: Options, command: str) -> Group:
-    """Train one run for each seed; what is wrong with the settings is said before there is a folder."""
+def train_seeds(builder: RunBuilder, env: Any, wanted: Seeds, options: Options, command: str) -> Group:
+    """Train one run for each seed; errors in the settings are raised before a folder is made."""
     started = time.monotonic()
     if options.render:
-        raise InputError("--render: a window for each seed would be too many; train one seed, or afterwards: swingup watch RUN")
-    mode = chosen(wanted.mode, config.env)
-    if config.devices > 1 and mode == "vmap":
-        raise InputError(
-            f"--devices {config.devices}: several seeds in one program are not spread over devices; use --seeds-mode process"
-        )
+        later = "train one seed, or afterwards: swingup watch RUN"
+        raise InputError(f"--render: a window for each seed would be too many; {later}")
+    mode = choose_mode(wanted.mode, builder.env, builder.settings["devices"])
     if mode == "process" and len(wanted.numbers) > 1 and not wanted.threads:
-        config = replace(config, threads=1)  # whatever the machine, as it decides the bits
-    every = [check(replace(config, seed=seed)) for seed in wanted.numbers]
-    preflight(config, env, options)
-    folder = run_folder.new_folder(config, options.run_dir, f"{len(every)}-seeds")
-    for each in every:
+        builder = builder.replace(threads=1)  # on every machine, because the number decides the bits
+    builders = [builder.replace(seed=seed) for seed in wanted.numbers]
+    preflight(builder, env, options)
+    folder = builder.new_folder(options.run_dir, f"{len(builders)}-seeds")
+    for each in builders:
         (folder / f"seed-{each.seed}").mkdir()
-        save_config(folder / f"seed-{each.seed}", each)
-    about = {"env": config.env, "preset": config.preset, "mode": mode, "seeds": list(wanted.numbers), "command": command}
+        run_folder.write_settings(folder / f"seed-{each.seed}", each.settings)
+    about = {
+        "env": builder.env,
+        "preset": builder.preset,
+        "mode": mode,
+        "seeds": list(wanted.numbers),
+        "command": command,
+    }
     text_file.write(folder / "group.json", json.dumps(about, indent=2) + "\n")
-    return go_on(Group(folder, None if isinstance(env, str) else env), options, command, started=started)
+    return train_unfinished(
+        Group(folder, None if isinstance(env, str) else env), options, command, started=started
+    )
 
 
-def save_config(folder: Path, config: Config) -> None:
-    text_file.write(folder / "config.json", json.dumps(asdict(config), indent=2) + "\n")
-
-
-def preflight(config: Config, env: Any, options: Options) -> None:
-    """Raise now what every seed would raise in its own process."""
-    with ExitStack() as stack:
-        envs = make_envs(config, env, options)
-        for each in envs.hosts:
-            stack.callback(each.close)
-        fit(config, envs.testing.spec)
-        enough_memory(config, envs.testing.spec.layout.width)
+def preflight(builder: RunBuilder, env: Any, options: Options) -> None:
+    """Raise at once the errors that every seed would raise in its own process."""
+    with open_environments(builder.environments(env, options)) as envs:
+        builder.check(envs.evaluation.spec)
 
 
 def resume_seeds(folder: Path, steps: int | None, env: Any, options: Options, command: str) -> Group:
-    """Go on with every seed that is not finished, or with all of them where `steps` is more than they were meant for."""
-    return go_on(Group(folder, env), options, command, steps)
+    """Continue every unfinished seed, or all seeds if `steps` is more than they were trained for."""
+    return train_unfinished(Group(folder, env), options, command, steps)
 
 
-def go_on(group: Group, options: Options, command: str, steps: int | None = None, started: float | None = None) -> Group:
-    """Train those seeds of a group that are not at their end."""
+def train_unfinished(
+    group: Group, options: Options, command: str, steps: int | None = None, started: float | None = None
+) -> Group:
+    """Train the seeds of a group that are not at their end."""
     started = time.monotonic() if started is None else started
-    config = run_folder.read_config(group.path(group.seeds[0]))
+    builder = builder_of(group, group.seeds[0], steps)
     if group.env is None:
-        for seed in group.seeds:  # each has a file of its own, which any hand may have written
+        for seed in group.seeds:  # each seed has its own settings file, which may have been edited
             trusted_modules.check(run_folder.read_config(group.path(seed)).env, group.path(seed))
+    seeds = [status_of(group, seed, builder.steps if steps is not None else None) for seed in group.seeds]
+    todo = [seed for seed in seeds if seed.state != "done"]
     if steps is not None:
-        config = check(replace(config, steps=steps))
-    members = [member_of(group, seed, config.steps if steps is not None else None) for seed in group.seeds]
-    todo = [m for m in members if m.state != "done"]
-    if steps is not None:
-        for member in todo:  # all of them now, so that one that is not reached before a stop is known to be unfinished
-            save_config(member.folder, check(replace(run_folder.read_config(member.folder), steps=steps)))
-            (member.folder / "result.json").unlink(missing_ok=True)
+        lengthen(group, todo, steps)
     with ExitStack() as stack:
-        stop = stack.enter_context(interruptible())
+        stop = stack.enter_context(stop_on_signals())
         console = console_of(options.quiet)
-        drive = together if group.mode == "vmap" else side_by_side
-        view = stack.enter_context(closing(board(console, members, config.steps)))
+        view = stack.enter_context(closing(status_view(console, seeds, builder.steps)))
         if todo:
-            how = "in one program" if group.mode == "vmap" else f"{workers(todo, config)} at a time"
-            console.print(f"{config.env} · preset {config.preset} · {len(todo)} seeds, {how}", markup=False)
-            drive(group, todo, config, Order(options, command), stop, view)
+            count = seeds_at_a_time(todo, builder.threads)
+            how = "in one program" if group.mode == "vmap" else f"{count} at a time"
+            console.print(f"{builder.env} · preset {builder.preset} · {len(todo)} seeds, {how}")
+            order = Order(options, command)
+            if group.mode == "vmap":
+                train_in_one_program(group, todo, order, stop, view)
+            else:
+                train_in_processes(group, todo, count, order, stop, view)
     group.seconds = time.monotonic() - started
-    group.failed = {m.seed: m.error for m in members if m.state == "failed"}
+    group.failed = {seed.seed: seed.error for seed in seeds if seed.state == "failed"}
     if todo and not group.unfinished:
-        text_file.write(group.folder / "group.json", json.dumps({**group.about, "result": group.result}, indent=2) + "\n")
+        text_file.write(
+            group.folder / "group.json", json.dumps({**group.about, "result": group.result}, indent=2) + "\n"
+        )
     return group
 
 
-def member_of(group: Group, seed: int, steps: int | None) -> Member:
-    """A seed as its folder shows it; done, if it has its result and no more steps are asked for."""
-    member = Member(seed, group.path(seed))
-    result = Run(member.folder).result
+def builder_of(group: Group, seed: int, steps: int | None = None) -> RunBuilder:
+    """The run builder of the settings in a seed's folder, with a new budget if `steps` is given."""
+    builder = RunBuilder(run_folder.read_config(group.path(seed)))
+    return builder if steps is None else builder.replace(steps=steps)
+
+
+def lengthen(group: Group, seeds: list[SeedStatus], steps: int) -> None:
+    """Write the new budget of all these seeds before training, so that an interrupted one is unfinished."""
+    for seed in seeds:
+        run_folder.write_settings(seed.folder, builder_of(group, seed.seed, steps).settings)
+        (seed.folder / "result.json").unlink(missing_ok=True)
+
+
+def status_of(group: Group, seed: int, steps: int | None) -> SeedStatus:
+    """A seed's status from its folder; done, if it has a result and no more steps are asked for."""
+    status = SeedStatus(seed, group.path(seed))
+    result = Run(status.folder).result
     if result and (steps is None or result["steps"] >= steps):
-        member.ended(Run(member.folder))
-    return member
+        status.set_ended(Run(status.folder))
+    return status
 
 
 @dataclass(frozen=True)
 class Order:
-    """What all seeds are to know: how they show themselves, and the command that is written down."""
+    """What every seed receives: the options, and the command that is recorded."""
 
     options: Options
     command: str
 
 
-def side_by_side(group: Group, todo: list[Member], config: Config, order: Order, stop: Stop, view: Board | Events) -> None:
-    """In worker processes, one for each core (or for as many threads as a seed has)."""
-    pool = Pool(workers(todo, config), group.env, group.folder / "output.txt", view.say)
+def train_in_processes(
+    group: Group, todo: list[SeedStatus], count: int, order: Order, stop: StopRequest, view: StatusView
+) -> None:
+    """Train in `count` worker processes."""
+    pool = ProcessPool(count, group.env, group.folder / "output.txt", view.say)
     message = {
         "command": order.command,
         "record": order.options.record,
         "exact": order.options.require_exact,
     }
-    pool.train(todo, message, stop, view.look)
+    pool.train(todo, message, stop, view.refresh)
 
 
-def workers(todo: list[Member], config: Config) -> int:
-    """Seeds that are trained at a time."""
+def seeds_at_a_time(todo: list[SeedStatus], threads: int) -> int:
+    """The number of seeds trained at a time: one per core, or per as many cores as a seed has threads."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(len(todo), max(cores // config.threads, 1))
+    return min(len(todo), max(cores // threads, 1))
 
 
-def together(group: Group, todo: list[Member], config: Config, order: Order, stop: Stop, view: Board | Events) -> None:
-    """In this process, in one program: those at the same step together, the others after them."""
-    from swingup.loops.vmapped import Lanes
-    from swingup.storage import checkpoint_reader
+def train_in_one_program(
+    group: Group, todo: list[SeedStatus], order: Order, stop: StopRequest, view: StatusView
+) -> None:
+    """Train in this process: seeds at the same step in one program, one such set after the other."""
+    from swingup.loops.vmapped import VmappedSeeds
 
-    at: dict[int, list[Member]] = {}
-    for member in todo:
-        place = member.folder / "ckpt"
-        at.setdefault(max(checkpoint_reader.steps(place), default=0) if place.is_dir() else 0, []).append(member)
-    for _, members in sorted(at.items()):
-        lanes = Lanes(len(members))
-        loop = partial(make_loop, device=lanes.lane)
-        runs = {member.seed: run_of(member, group, order, loop, stop, view) for member in members}
-        while runs:
-            for member in members:
-                if member.seed in runs and not advance(member, runs[member.seed]):
-                    del runs[member.seed]
-                view.look()
+    at: dict[int, list[SeedStatus]] = {}
+    for seed in todo:
+        where = seed.folder / "ckpt"
+        step = max(checkpoint_reader.steps(where), default=0) if where.is_dir() else 0
+        at.setdefault(step, []).append(seed)
+    for _, seeds in sorted(at.items()):
+        together = VmappedSeeds(len(seeds))
+        make_loop = lambda builder, envs, device=together.add: builder.loop(envs, device=device)
+        sessions = {seed.seed: session_of(seed, group, order, make_loop, stop, view) for seed in seeds}
+        while sessions:
+            for seed in seeds:
+                if seed.seed in sessions and not take_turn(seed, sessions[seed.seed]):
+                    del sessions[seed.seed]
+                view.refresh()
 
 
-def run_of(
-    member: Member, group: Group, order: Order, loop: Callable[..., Any], stop: Stop, view: Board | Events
+def session_of(
+    seed: SeedStatus,
+    group: Group,
+    order: Order,
+    make_loop: Callable[..., Any],
+    stop: StopRequest,
+    view: StatusView,
 ) -> Generator[None, None, Run]:
-    """A seed's run in stages."""
-    config = run_folder.read_config(member.folder)
-    options = replace(order.options, run_dir=member.folder, quiet=True)
-    within = Within(Aloud(member, view), Watch(member), stop, loop)
-    return stages(config, group.env or config.env, options, order.command, member.folder, within)
+    """A seed's run, as a generator that pauses before each computation."""
+    builder = builder_of(group, seed.seed)
+    options = replace(order.options, run_dir=seed.folder, quiet=True)
+    context = SeedContext(SeedConsole(seed, view.say), StatusCallback(seed), stop, make_loop)
+    return training_session(builder, group.env or builder.env, options, order.command, seed.folder, context)
 
 
-class Aloud:
-    """A console that says whose line it is."""
-
-    def __init__(self, member: Member, view: Board | Events):
-        self.member, self.view = member, view
-
-    def print(self, text: str) -> None:
-        self.view.say(self.member, text)
-
-
-def advance(member: Member, run: Generator[None, None, Run]) -> bool:
-    """One stage of a seed's run; False where that was its last."""
+def take_turn(seed: SeedStatus, session: Generator[None, None, Run]) -> bool:
+    """Advance a seed's run by one computation; False if that was its last."""
     try:
-        next(run)
+        next(session)
         return True
     except StopIteration as end:
-        member.ended(end.value)
+        seed.set_ended(end.value)
     except Exception as error:
-        member.failed(error)
+        seed.set_failed(error)
     return False
 
 
 def complete(group: Group) -> Group:
-    """A group whose seeds are all trained, or KeyboardInterrupt. Seeds that failed are in `group.failed`."""
+    """The group, or KeyboardInterrupt if seeds are unfinished that did not fail (`group.failed`)."""
     if set(group.unfinished) - set(group.failed):
         raise KeyboardInterrupt(f"training stopped; go on with swingup.resume({str(group.folder)!r})")
     return group

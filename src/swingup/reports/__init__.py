@@ -1,1 +1,1 @@
-"""What a person reads or watches."""
+"""Reports on runs for people: callbacks, logs, diagnostics, progress, curves, graphs and videos."""

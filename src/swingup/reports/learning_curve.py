@@ -1,4 +1,4 @@
-"""The learning curve: drawn once for a finished run, or again and again in a notebook while one trains."""
+"""The learning curve of a run: drawn once when opened again, or redrawn in a notebook while it trains."""
 
 from __future__ import annotations
 
@@ -9,26 +9,34 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from swingup.loops.evaluation import Evaluation
+from swingup.reports.callback import Callback, RunContext
 
 if TYPE_CHECKING:
-    from swingup.loops.base import Tick
+    from swingup.loops.base import IterationResult
 
 # Seconds between two drawings in a notebook: a drawing takes a tenth of that.
 REDRAW = 1.5
 
 
 def figure(title: str, episodes: Mapping[str, Any], evaluations: Mapping[str, Any]) -> Any:
-    """Training returns as dots, greedy evaluations with their 95 % interval as a line, over environment steps.
+    """Training returns as dots, evaluations as a line with 95 % intervals, over environment steps.
 
-    episodes: columns `step` and `return`; evaluations: `step`, `mean`, `ci95_low`, `ci95_high`. Made without pyplot, so
-    that no window opens and nothing has to be closed.
+    episodes: columns `step` and `return`; evaluations: `step`, `mean`, `ci95_low`, `ci95_high`. Made without
+    pyplot, so that no window opens and nothing has to be closed.
     """
     from matplotlib.figure import Figure
 
     fig = Figure(figsize=(7, 3.6), layout="constrained")
     axes = fig.subplots()
     if len(episodes.get("step", ())):
-        axes.plot(episodes["step"], episodes["return"], ".", color="#9aa5b1", ms=5, label="training episodes, with exploration")
+        axes.plot(
+            episodes["step"],
+            episodes["return"],
+            ".",
+            color="#9aa5b1",
+            ms=5,
+            label="training episodes, with exploration",
+        )
     if len(evaluations.get("step", ())):
         e = {k: np.asarray(v, float) for k, v in evaluations.items()}
         axes.fill_between(e["step"], e["ci95_low"], e["ci95_high"], color="#0b6e99", alpha=0.2, lw=0)
@@ -41,35 +49,38 @@ def figure(title: str, episodes: Mapping[str, Any], evaluations: Mapping[str, An
     return fig
 
 
-class Curve:
-    """A figure under the running notebook cell that is drawn anew while training goes on."""
+class LiveCurve(Callback):
+    """A learning curve below the running notebook cell, redrawn while the run trains."""
 
     def __init__(self, title: str):
-        from IPython.display import display
-
         self.title, self.next = title, 0.0
         self.episodes: dict[str, list[float]] = {"step": [], "return": []}
         self.evaluations: dict[str, list[float]] = {"step": [], "mean": [], "ci95_low": [], "ci95_high": []}
-        self.handle = display(figure(title, {}, {}), display_id=True)
 
-    def tick(self, tick: Tick) -> None:
-        for e in tick.episodes:
-            self.episodes["step"].append(tick.step)
-            self.episodes["return"].append(e.ret)
-        if tick.episodes and time.monotonic() > self.next:
-            self.draw()
+    def on_start(self, run: RunContext) -> None:
+        from IPython.display import display
 
-    def evaluation(self, step: int, e: Evaluation) -> None:
-        for name, value in zip(self.evaluations, (step, e.mean, *e.ci95), strict=True):
+        self.handle = display(figure(self.title, {}, {}), display_id=True)
+
+    def on_iteration(self, result: IterationResult) -> None:
+        for episode in result.episodes:
+            self.episodes["step"].append(result.step)
+            self.episodes["return"].append(episode.ret)
+        if result.episodes and time.monotonic() > self.next:
+            self.redraw()
+
+    def on_evaluation(self, step: int, evaluation: Evaluation) -> None:
+        for name, value in zip(self.evaluations, (step, evaluation.mean, *evaluation.ci95), strict=True):
             self.evaluations[name].append(value)
-        self.draw()
+        self.redraw()
 
-    def draw(self) -> None:
+    def on_end(self, run: RunContext) -> None:
+        self.redraw()
+
+    def redraw(self) -> None:
+        """Replace the displayed figure by one of the current data."""
         self.handle.update(figure(self.title, self.episodes, self.evaluations))
         self.next = time.monotonic() + REDRAW
-
-    def close(self) -> None:
-        self.draw()
 
 
 def in_notebook() -> bool:

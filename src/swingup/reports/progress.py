@@ -1,4 +1,4 @@
-"""What a run shows on the terminal while it goes: a bar, or a line for each evaluation."""
+"""What a run shows on the terminal while it trains: a progress bar, or a line for each evaluation."""
 
 from __future__ import annotations
 
@@ -9,58 +9,72 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from swingup.loops.evaluation import Evaluation
-from swingup.reports.learning_curve import Curve, in_notebook
+from swingup.reports.callback import Callback, RunContext
+from swingup.reports.learning_curve import LiveCurve, in_notebook
 
 if TYPE_CHECKING:
-    from swingup.loops.base import Tick
+    from swingup.loops.base import IterationResult
+    from swingup.types import Episode
 
 
 def console_of(quiet: bool) -> Any:
-    """Where a run speaks: stderr; in a notebook that has a red ground, and rich would put a page of HTML around every line."""
+    """The rich console to which a run prints: stderr, but stdout in a notebook, which shows stderr in red.
+
+    force_jupyter is off because rich would otherwise wrap every line in HTML there.
+    """
     from rich.console import Console
 
-    return Console(stderr=not in_notebook(), highlight=False, quiet=quiet, force_jupyter=False)
+    # What environments and libraries say is never markup, and a line of a log file stays one line.
+    said = Console(
+        stderr=not in_notebook(), highlight=False, markup=False, emoji=False, quiet=quiet, force_jupyter=False
+    )
+    said.soft_wrap = not said.is_terminal
+    return said
 
 
-def views(console: Any, env: str, steps: int, budget: int | None, every_episode: bool, episodes: int) -> list[Any]:
-    """What a person sees of a run: each has `tick(tick)`, `evaluation(step, evaluation)` and `close()`.
+def progress_callbacks(
+    console: Any, env: str, steps: int, episodes: int | None, episode_lines: bool
+) -> list[Callback]:
+    """The callbacks that show a run's progress: a curve in a notebook, a bar on a terminal, else lines.
 
-    steps, budget: what the run may take, in steps and in episodes (or None); every_episode: whether each gets a line; episodes: how many
-    there were already.
+    steps, episodes: the run's budget in both (episodes may be None); episode_lines: print a line for each
+    episode in place of the bar.
     """
-    curve: list[Any] = [Curve(env)] if in_notebook() and not console.quiet else []
-    if every_episode or not (console.is_terminal or curve):
-        return [*curve, Lines(console, every_episode, episodes)]
-    return curve or [Bar(console, steps, budget, episodes)]
+    curve: list[Callback] = [LiveCurve(env)] if in_notebook() and not console.quiet else []
+    if episode_lines or not (console.is_terminal or curve):
+        return [*curve, Lines(console, episode_lines)]
+    return curve or [Bar(console, steps, episodes)]
 
 
-class Lines:
-    """A line for each evaluation and, if asked for, for each episode, with the 2017 tutorial's three figures."""
+class Lines(Callback):
+    """Prints a line for each evaluation and, if asked for, the 2017 tutorial's line for each episode."""
 
-    def __init__(self, console: Any, every_episode: bool, episodes: int = 0):
-        self.console, self.every_episode, self.episodes = console, every_episode, episodes
+    def __init__(self, console: Any, every_episode: bool):
+        self.console, self.every_episode, self.episodes = console, every_episode, 0
 
-    def tick(self, tick: Tick) -> None:
-        for e in tick.episodes if self.every_episode else ():
-            self.console.print(f"| Reward: {e.ret:.0f} | Episode {self.episodes} | Qmax: {e.q_max:.4f}")
-            self.episodes += 1
+    def on_start(self, run: RunContext) -> None:
+        self.episodes = run.episodes
 
-    def evaluation(self, step: int, e: Evaluation) -> None:
-        low, high = e.ci95
-        self.console.print(f"greedy after {step:,} steps: {e.mean:,.1f} (95 % interval {low:,.1f} to {high:,.1f})")
+    def on_episode(self, episode: Episode) -> None:
+        if self.every_episode:
+            number, q_max = self.episodes, episode.q_max
+            self.console.print(f"| Reward: {episode.ret:.0f} | Episode {number} | Qmax: {q_max:.4f}")
+        self.episodes += 1
 
-    def close(self) -> None:
-        """Nothing to release."""
+    def on_evaluation(self, step: int, evaluation: Evaluation) -> None:
+        low, high = evaluation.ci95
+        interval = f"95 % interval {low:,.1f} to {high:,.1f}"
+        self.console.print(f"greedy after {step:,} steps: {evaluation.mean:,.1f} ({interval})")
 
 
-class Bar:
-    """One line on the terminal: how far, how well, how fast, how long still. Redrawn ten times a second by `tick`.
+class Bar(Callback):
+    """A progress bar on one line: budget done, time left, speed and returns. Redrawn ten times a second.
 
-    Time left comes from the speed of the last half minute of training, so that the fast random steps before it do not
-    make it lie; until there is training to measure it shows a dash. A budget of episodes is counted in episodes.
+    Time left is estimated from the last half minute of training only, because the steps before learning are
+    faster; until there is training to measure, it is a dash. A budget of episodes is counted in episodes.
     """
 
-    def __init__(self, console: Any, steps: int, episodes: int | None = None, done: int = 0):
+    def __init__(self, console: Any, steps: int, episodes: int | None = None):
         from rich.progress import BarColumn, Progress, TextColumn
 
         unit = "steps" if episodes is None else "episodes"
@@ -69,44 +83,54 @@ class Bar:
         self.progress = Progress(*columns, console=console, auto_refresh=False, transient=True)
         self.by_episode, self.total = episodes is not None, episodes or steps
         self.task = self.progress.add_task("", total=self.total)
-        self.progress.start()
-        self.episodes, self.next, self.note = done, 0.0, ""
+        self.episodes, self.next, self.note = 0, 0.0, ""
         self.recent: deque[float] = deque(maxlen=10)
-        self.speed: deque[tuple[float, int, int]] = deque(maxlen=300)  # time, steps, what the budget counts
+        self.speed: deque[tuple[float, int, int]] = deque(maxlen=300)  # time, environment steps, budget done
 
-    def tick(self, tick: Tick) -> None:
-        self.episodes += len(tick.episodes)
-        self.recent.extend(e.ret for e in tick.episodes)
+    def on_start(self, run: RunContext) -> None:
+        self.episodes = run.episodes
+        self.progress.start()
+
+    def on_iteration(self, result: IterationResult) -> None:
+        self.episodes += len(result.episodes)
+        self.recent.extend(e.ret for e in result.episodes)
         now = time.monotonic()
         if now < self.next:
             return
         self.next = now + 0.1
-        done = self.episodes if self.by_episode else tick.step
-        if tick.metrics is not None:
-            self.speed.append((now, tick.step, done))
+        done = self.episodes if self.by_episode else result.step
+        if result.metrics is not None:
+            self.speed.append((now, result.step, done))
         words = self.pace(done)
         words += [f"return {np.mean(self.recent):,.1f}"] if self.recent else []
         words += [self.note] if self.note else []
-        words += [f"{tick.step:,} steps" if self.by_episode else f"{self.episodes:,} episodes"]
+        words += [f"{result.step:,} steps" if self.by_episode else f"{self.episodes:,} episodes"]
         self.progress.update(self.task, completed=done, description=" · ".join(words))
         self.progress.refresh()
 
     def pace(self, done: int) -> list[str]:
+        """Time left and environment steps per second, as text."""
         if len(self.speed) < 5:
             return ["time left –"]
         (t0, s0, d0), (t1, s1, d1) = self.speed[0], self.speed[-1]
         left = (self.total - done) / max(d1 - d0, 1e-9) * (t1 - t0)
         return [f"{clock(left)} left" if d1 > d0 else "time left –", f"{(s1 - s0) / (t1 - t0):,.0f} steps/s"]
 
-    def evaluation(self, step: int, e: Evaluation) -> None:
-        self.note = f"greedy {e.mean:,.1f}"
+    def on_evaluation(self, step: int, evaluation: Evaluation) -> None:
+        self.note = f"greedy {evaluation.mean:,.1f}"
         self.next = 0.0
 
-    def close(self) -> None:
+    def on_end(self, run: RunContext) -> None:
         self.progress.stop()
 
 
 def clock(seconds: float) -> str:
     """Seconds as 8s, 3m20s or 2h05m."""
     s = round(seconds)
-    return f"{s}s" if s < 60 else f"{s // 60}m{s % 60:02d}s" if s < 3600 else f"{s // 3600}h{s % 3600 // 60:02d}m"
+    return (
+        f"{s}s"
+        if s < 60
+        else f"{s // 60}m{s % 60:02d}s"
+        if s < 3600
+        else f"{s // 3600}h{s % 3600 // 60:02d}m"
+    )

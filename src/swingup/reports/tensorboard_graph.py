@@ -1,8 +1,9 @@
-"""Actor, critic and one update as a graph for TensorBoard's Graphs tab: the traced program itself, one node an operation.
+"""Actor, critic and one update as a graph for TensorBoard's Graphs tab: one node per traced operation.
 
-`jax.make_jaxpr` gives the operations. The rest decides the box in which each is drawn, from the program's structure and
-not from its source, so that the algorithm may change without this file: an application of a network is drawn in the box
-of its parameters, and any other operation beside what uses it, in the innermost scope that holds all uses.
+`jax.make_jaxpr` gives the operations. The rest chooses the box (scope) in which each is drawn, from the
+program's structure and not from its source, so that the algorithm can change without this file: an
+application of a network is drawn in the box of its parameters, any other operation in the innermost scope
+that holds all its uses.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from itertools import count, takewhile
 from typing import Any, Protocol, runtime_checkable
 
@@ -31,7 +33,7 @@ from swingup.core.agent import Agent
 
 Scope = tuple[str, ...]
 
-# Primitives that stand for another program, and where they keep it. A loop or a branch stays one node.
+# Primitives that call another program, and the parameter that holds it. A loop or a branch stays one node.
 CALLS = {
     "jit": "jaxpr",
     "pjit": "jaxpr",
@@ -39,9 +41,18 @@ CALLS = {
     "custom_jvp_call": "call_jaxpr",
     "custom_vjp_call": "call_jaxpr",
 }
-# Not drawn: they change how an array is stored or which part of it is meant, not what is in it.
-TRIVIAL = ("convert_element_type", "broadcast_in_dim", "reshape", "copy", "squeeze", "slice", "expand_dims", "transpose")
-# What a reader calls them; a node's `op` is JAX's own name.
+# Not drawn: they change the storage or shape of an array or select a part of it, but compute no values.
+TRIVIAL = (
+    "convert_element_type",
+    "broadcast_in_dim",
+    "reshape",
+    "copy",
+    "squeeze",
+    "slice",
+    "expand_dims",
+    "transpose",
+)
+# Familiar names of primitives; a node's `op` is JAX's own name.
 WORDS = {
     "dot_general": "matmul",
     "reduce_sum": "sum",
@@ -52,11 +63,12 @@ WORDS = {
 }
 
 
+@lru_cache(1)  # the seeds of a group have the same
 def graph_of(agent: Agent) -> GraphDef:
-    """The graph of both networks and of one `agent.update`, from shapes alone: nothing is compiled or computed.
+    """The graph of both networks and one `agent.update`, from shapes alone: nothing is compiled or computed.
 
-    Boxes: batch, the networks of `Learner`, NETWORK_loss (its gradients inside), NETWORK_adam, soft_update, metrics.
-    Nodes come in program order, inputs first; `_output_shapes` holds the shape of every array.
+    Boxes: batch, the networks of `Learner`, NETWORK_loss (its gradients inside), NETWORK_adam, soft_update
+    and metrics. Nodes come in program order, inputs first; `_output_shapes` holds the shape of every array.
     """
     program = trace(agent)
     arrange(program)
@@ -69,7 +81,7 @@ def graph_of(agent: Agent) -> GraphDef:
             name = next(n for i in count() if (n := f"{stem}_{i}" if i else stem) not in taken)
             taken.add(name)
             names |= {value: f"{name}:{i}" if i else name for i, value in enumerate(node.writes)}
-            drawn.append(draw(node, name, names))
+            drawn.append(node_def(node, name, names))
     return GraphDef(node=drawn, versions=VersionDef(producer=22))
 
 
@@ -87,9 +99,9 @@ class Value:
 
 @dataclass(eq=False)
 class Node:
-    """One operation or input. `scope` is empty until it is known where to draw it, and for ever if no result needs it.
+    """One operation or input. `scope` is empty until it is assigned, and for good if no result needs it.
 
-    application: which application of a network it belongs to, or "".
+    application: the application of a network that it belongs to, or "".
     """
 
     op: str
@@ -104,10 +116,10 @@ class Node:
 
 @dataclass
 class Program:
-    """The traced update: its nodes in order, and what its inputs and results are.
+    """The traced update: its nodes in order, and the meaning of its inputs and results.
 
-    layer: a parameter, before or after its step -> the network and layer it belongs to.
-    home: a result -> the scopes in which it comes to be (two names may share one array).
+    layer: a parameter, before or after the update -> the network and layer it belongs to.
+    home: a result -> the scopes in which it is made (two names may share one array).
     """
 
     nodes: list[Node]
@@ -117,7 +129,7 @@ class Program:
 
 @runtime_checkable
 class Network(Protocol):
-    """What `nets` says a network is."""
+    """A network as in `core.networks`: `init` makes its parameters, `apply` computes its output."""
 
     def init(self, key) -> Any: ...
     def apply(self, params, *inputs) -> Any: ...
@@ -125,7 +137,7 @@ class Network(Protocol):
 
 @dataclass(frozen=True)
 class Marked:
-    """The same network, each of whose applications can be told apart in the traced program."""
+    """The same network, with each application numbered in the name stack of the traced program."""
 
     network: Any
     number: Iterator[int]
@@ -134,19 +146,26 @@ class Marked:
         return getattr(self.network, name)
 
     def apply(self, params, *inputs):
+        """The network's output, traced in a numbered name scope."""
         with jax.named_scope(f"swingup-apply-{next(self.number)}"):
             return self.network.apply(params, *inputs)
 
 
 def trace(agent: Agent) -> Program:
-    """The operations of `agent.update`, calls inlined."""
+    """The operations of `agent.update`, with calls inlined."""
     number = count()
     parts = [(f.name, getattr(agent, f.name)) for f in fields(agent)]
-    networks: dict[str, Any] = {name: Marked(part, number) for name, part in parts if isinstance(part, Network)}
+    networks: dict[str, Any] = {
+        name: Marked(part, number) for name, part in parts if isinstance(part, Network)
+    }
     rows = jax.ShapeDtypeStruct((agent.delay, agent.batch, agent.layout.width), jnp.result_type(float))
-    inputs = jax.eval_shape(lambda r: (algorithm.init(agent, jax.random.key(0)), agent.layout.unpack(r)), rows)
+    inputs = jax.eval_shape(
+        lambda r: (algorithm.init(agent, jax.random.key(0)), agent.layout.unpack(r)), rows
+    )
     marked, key = replace(agent, **networks), jax.random.key(0)
-    jaxpr, results = jax.make_jaxpr(lambda s, b: algorithm.update(marked, s, b, key)[:2], return_shape=True)(*inputs)
+    jaxpr, results = jax.make_jaxpr(lambda s, b: algorithm.update(marked, s, b, key)[:2], return_shape=True)(
+        *inputs
+    )
 
     nodes = [entry(path, leaf.shape) for path, leaf in leaves(inputs, "batch")]
     arguments = [node.writes[0] for node in nodes]
@@ -162,7 +181,7 @@ def trace(agent: Agent) -> Program:
 
 
 def leaves(pair: tuple[Any, Any], name: str) -> list[tuple[Scope, Any]]:
-    """The leaves of a Learner and of what comes with it, each with its place, such as ("actor", "layer1", "w")."""
+    """Leaves of a Learner and of a second tree, called `name`, with paths like ("actor", "layer1", "w")."""
     found = []
     for path, leaf in jax.tree_util.tree_leaves_with_path((pair[0], {name: pair[1]})):
         text = jax.tree_util.keystr(path[1:], simple=True, separator="/")
@@ -173,18 +192,26 @@ def leaves(pair: tuple[Any, Any], name: str) -> list[tuple[Scope, Any]]:
 
 
 def is_parameter(path: Scope) -> bool:
+    """Whether this is a network's parameter, not of the batch, the metrics or an optimizer's state."""
     return path[0] not in ("batch", "metrics") and not path[0].endswith("_opt")
 
 
 def entry(path: Scope, shape: tuple[int, ...]) -> Node:
-    """The node of an input. An optimizer's state has no scope yet: it is drawn beside the step it serves."""
+    """The node of an input. An optimizer's state has no scope yet: it is drawn where it is used."""
     if path[0].endswith("_opt"):
-        return Node("Variable", next((word for word in path[1:] if not word.isdigit()), "state"), [Value(shape)])
-    return Node("Parameter" if is_parameter(path) else "Placeholder", path[-1], [Value(shape)], scope=path[:-1] or path)
+        return Node(
+            "Variable", next((word for word in path[1:] if not word.isdigit()), "state"), [Value(shape)]
+        )
+    return Node(
+        "Parameter" if is_parameter(path) else "Placeholder",
+        path[-1],
+        [Value(shape)],
+        scope=path[:-1] or path,
+    )
 
 
 def birthplace(path: Scope) -> Scope:
-    """Where a result comes to be: new weights in their optimizer's box, new targets in soft_update, losses in their own."""
+    """A result's scope: new weights in the optimizer's box, new targets in soft_update, losses in theirs."""
     if path[0] == "metrics":
         return path[1:] if path[1].endswith("_loss") else path
     if path[0].startswith("target_"):
@@ -195,9 +222,12 @@ def birthplace(path: Scope) -> Scope:
 
 
 def inline(jaxpr: ClosedJaxpr, arguments: list, stack: str, nodes: list[Node]) -> list:
-    """Append the operations of jaxpr(*arguments) to nodes; returns its results. A constant is its text."""
+    """Append the operations of jaxpr(*arguments) to nodes; returns its results, constants as text."""
     known = dict(zip(jaxpr.jaxpr.invars, arguments, strict=True))
-    known |= {var: f"{const.dtype}{list(const.shape)}" for var, const in zip(jaxpr.jaxpr.constvars, jaxpr.consts, strict=True)}
+    known |= {
+        var: f"{const.dtype}{list(const.shape)}"
+        for var, const in zip(jaxpr.jaxpr.constvars, jaxpr.consts, strict=True)
+    }
 
     def read(atom):
         return str(np.asarray(atom.val)) if isinstance(atom, Literal) else known[atom]
@@ -217,7 +247,7 @@ def inline(jaxpr: ClosedJaxpr, arguments: list, stack: str, nodes: list[Node]) -
 
 
 def operation(op: str, inputs: list, outputs: list, stack: str) -> Node:
-    """The node of an equation. Its name stack tells the application of a network, and the backward pass."""
+    """The node of an equation. Its name stack gives the network's application and marks backward passes."""
     reads = [x for x in inputs if isinstance(x, Value)]
     constants = [x for x in inputs if not isinstance(x, Value)]
     word = "relu" if op == "max" and constants in (["0"], ["0.0"]) else WORDS.get(op, op)
@@ -226,11 +256,17 @@ def operation(op: str, inputs: list, outputs: list, stack: str) -> Node:
 
 
 def arrange(program: Program) -> None:
-    """Give a scope to every node that a result depends on, working backwards from the results."""
-    reads = [(node.application, v) for node in program.nodes if node.application for v in node.reads if v in program.layer]
+    """Assign a scope to every node that a result depends on, working backwards from the results."""
+    reads = [
+        (node.application, v)
+        for node in program.nodes
+        if node.application
+        for v in node.reads
+        if v in program.layer
+    ]
     first = dict(reversed(reads))  # application -> the parameter that it reads first
     uses: dict[Value, list[Scope]] = defaultdict(list)
-    around: dict[str, Scope] = {}  # application -> the scope of what its output is for
+    around: dict[str, Scope] = {}  # application -> the scope that uses its output
     applied = []
     for node in reversed(program.nodes):
         served = [scope for v in node.writes for scope in (*program.home.get(v, ()), *reversed(uses[v]))]
@@ -248,11 +284,11 @@ def arrange(program: Program) -> None:
         node.scope = node.scope or scope
         for v in dict.fromkeys(node.reads):
             uses[v].append(scope)
-    place(program, applied[::-1], first, around)
+    assign_scopes(program, applied[::-1], first, around)
 
 
 def meet(scopes: list[Scope]) -> Scope:
-    """The innermost scope that holds all of those in the box of the first; one around another of them does not count."""
+    """The innermost scope of all those in the first one's box; any that encloses another is ignored."""
     box = {s for s in scopes if s[0] == scopes[0][0]}
     inner = [s for s in box if not any(s == o[: len(s)] for o in box - {s})]
     shared = takewhile(lambda column: len(set(column)) == 1, zip(*inner, strict=False))
@@ -260,17 +296,22 @@ def meet(scopes: list[Scope]) -> Scope:
 
 
 def gradients(scope: Scope, network: str) -> Scope:
-    """Where the backward pass through a network is drawn, given its use: by the layer that learns, or as one for a network on the way to it."""
+    """The scope of a backward pass through a network, given the scope of its use.
+
+    A network that learns has one per layer; a network between it and the loss has one in all.
+    """
     box = re.sub("_adam$", "_loss", scope[0])
     if network and box != f"{network}_loss":
         return (box, "gradients", network)
     return scope if "gradients" in scope else (box, "gradients", *scope[1:])
 
 
-def place(program: Program, applied: list[Node], first: dict[str, Value], around: dict[str, Scope]) -> None:
+def assign_scopes(
+    program: Program, applied: list[Node], first: dict[str, Value], around: dict[str, Scope]
+) -> None:
     """Draw each operation of a network in the layer whose parameters were read last.
 
-    Parameters that this very update made are not those of the network's box: there, the network is drawn where it is used.
+    A network with parameters computed by this update is drawn where it is used, not in its own box.
     """
     last = dict(first)
     for node in applied:
@@ -281,8 +322,8 @@ def place(program: Program, applied: list[Node], first: dict[str, Value], around
         node.scope = (*around[node.application], *program.layer[v]) if v in program.home else program.layer[v]
 
 
-def draw(node: Node, name: str, names: dict[Value, str]) -> NodeDef:
-    """The node as TensorBoard's own message; constants that it reads are an attribute."""
+def node_def(node: Node, name: str, names: dict[Value, str]) -> NodeDef:
+    """The node as a TensorBoard message; the constants that it reads are an attribute."""
     shapes = [TensorShapeProto(dim=[TensorShapeProto.Dim(size=n) for n in v.shape]) for v in node.writes]
     attr = {"_output_shapes": AttrValue(list=AttrValue.ListValue(shape=shapes))}
     if node.constants:

@@ -1,4 +1,4 @@
-"""Videos: episodes of training as they happen, greedy episodes of a policy, live play. Needs PyAV to write, not JAX."""
+"""Videos of training and greedy episodes, and live play in a window. Writing needs PyAV but not JAX."""
 
 from __future__ import annotations
 
@@ -15,15 +15,23 @@ import numpy as np
 
 from swingup.core.policy import Policy
 from swingup.envs.gym_env import GymEnv, name_of
-from swingup.envs.rendering import check_mode, draw, follow, fps_of, need_display, one_line, rendering
+from swingup.envs.rendering import (
+    check_mode,
+    fps_of,
+    need_display,
+    one_line,
+    render_frame,
+    rendering,
+    track_camera,
+)
 from swingup.errors import InputError
 from swingup.loops.evaluation import Evaluation, evaluate_policy
 from swingup.seeding import EVALUATE, episode_seed
 
 CUBES = frozenset(k**3 for k in range(10))
 
-# The same frames give the same bytes: x264's choices depend on the number of threads and, with the macroblock tree, on memory
-# that it never wrote. One thread also leaves the other cores to training.
+# The same frames give the same bytes: x264's choices depend on the number of threads and, with the macroblock
+# tree, on memory that it never wrote. One thread also leaves the other cores to training.
 ENCODER = {"preset": "veryfast", "crf": "23", "threads": "1", "mbtree": "0"}
 
 
@@ -41,25 +49,27 @@ def cubic(episode: int) -> bool:
 
 
 class Movie:
-    """An MP4 file (H.264, plays in browsers), written frame by frame; used in `with`, an exception leaves no file.
+    """An MP4 file (H.264, plays in browsers), written frame by frame; an exception in `with` leaves no file.
 
-    fps: frames per second. What is written lies in a hidden part file beside `path` until `close`. Every method raises
-    InputError, one line, where PyAV is not installed or the file cannot be written.
+    fps: frames per second. Until `close` the data is in a hidden part file beside `path`. Every method raises
+    a one-line InputError where PyAV is not installed or the file cannot be written.
     """
 
     def __init__(self, path: str | Path, fps: float):
         self.av, self.path, self.rate = pyav(), Path(path), frame_rate(fps)
-        # Absolute, because FFmpeg takes what stands before the first colon of a relative path for a protocol.
+        # Absolute, because FFmpeg reads the text before the first colon of a relative path as a protocol.
         self.part = self.path.absolute().with_name(f".{self.path.name}.part")
         self.shape: tuple[int, ...] = ()
         self.frames = 0
         self.stream: Any = None
         with writing(self.path):
             self.part.parent.mkdir(parents=True, exist_ok=True)
-            self.container: Any = self.av.open(str(self.part), "w", format="mp4", options={"movflags": "+faststart"})
+            self.container: Any = self.av.open(
+                str(self.part), "w", format="mp4", options={"movflags": "+faststart"}
+            )
 
     def add(self, frame: np.ndarray) -> None:
-        """Append frame[H, W, 3], uint8 RGB; odd sizes are padded to even. InputError for anything else, or another size."""
+        """Append frame[H, W, 3], uint8 RGB, padded to even sizes; InputError for another kind or size."""
         check_frame(frame, self.shape)
         if self.container is None:
             raise InputError(f"{self.path}: this video is finished; begin another one")
@@ -67,21 +77,22 @@ class Movie:
         pixels = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
         with writing(self.path):
             if self.stream is None:
-                self.stream = self.begin(*pixels.shape[:2])
+                self.stream = self.open_stream(*pixels.shape[:2])
             picture = self.av.VideoFrame.from_ndarray(pixels, "rgb24")
             picture.pts, picture.time_base = self.frames, 1 / self.rate
             self.container.mux(self.stream.encode(picture))
         self.frames += 1
 
-    def begin(self, height: int, width: int) -> Any:
+    def open_stream(self, height: int, width: int) -> Any:
+        """Add the H.264 stream, for frames of this size, to the file."""
         stream = self.container.add_stream("libx264", self.rate, options=ENCODER)
         stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
-        # BT.601, limited range, is what the conversion from RGB gives; players guess otherwise where it is not written down.
+        # The conversion from RGB gives BT.601, limited range; without these two tags players have to guess.
         stream.codec_context.colorspace, stream.codec_context.color_range = 6, 1
         return stream
 
     def close(self) -> None:
-        """Finish the file and move it into its place; without a frame there is none."""
+        """Finish the file and move it to `path`; without a frame no file is made."""
         if self.container is None or not self.frames:
             return self.abandon()
         try:
@@ -95,7 +106,7 @@ class Movie:
             raise
 
     def abandon(self) -> None:
-        """Drop what is not finished; never raises."""
+        """Discard an unfinished file; never raises."""
         if self.container is not None:
             with suppress(Exception):
                 self.container.close()
@@ -114,6 +125,7 @@ class Movie:
 
 
 def pyav() -> Any:
+    """The module `av`; InputError where it cannot be imported."""
     try:
         import av
     except ImportError as error:
@@ -122,28 +134,37 @@ def pyav() -> Any:
 
 
 def frame_rate(fps: float) -> Fraction:
+    """`fps` as a fraction; InputError where it is not a number above 0."""
     try:
         rate = Fraction(float(fps)).limit_denominator(1001)
     except (TypeError, ValueError, OverflowError):
         rate = Fraction(0)
     if rate <= 0:
-        raise InputError(f"video: {fps!r} frames per second; expected a number above 0, see the environment's render_fps")
+        raise InputError(
+            f"video: {fps!r} frames per second; expected a number above 0, see the environment's render_fps"
+        )
     return rate
 
 
 def check_frame(frame: Any, shape: tuple[int, ...]) -> None:
-    """InputError unless frame is uint8[H, W, 3], and of the shape of those before it."""
+    """InputError unless frame is uint8[H, W, 3] and, if `shape` is not empty, has that shape."""
     if not isinstance(frame, np.ndarray):
-        raise InputError(f"video: render() returned a {type(frame).__name__}; expected an array, uint8 [height, width, 3]")
+        raise InputError(
+            f"video: render() returned a {type(frame).__name__}; expected an array, uint8 [height, width, 3]"
+        )
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
-        raise InputError(f"video: a frame is {frame.dtype} {list(frame.shape)}; expected uint8 [height, width, 3]")
+        raise InputError(
+            f"video: a frame is {frame.dtype} {list(frame.shape)}; expected uint8 [height, width, 3]"
+        )
     if shape and frame.shape != shape:
-        raise InputError(f"video: a frame is {list(frame.shape)}, the first was {list(shape)}; a video has one size")
+        raise InputError(
+            f"video: a frame is {list(frame.shape)}, the first was {list(shape)}; a video has one size"
+        )
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Whatever goes wrong with the encoder or the disk, as one line about the video that it was for."""
+    """Turn any error of the encoder or the disk into a one-line InputError that names the video."""
     try:
         yield
     except Exception as error:
@@ -151,29 +172,36 @@ def writing(path: Path) -> Iterator[None]:
 
 
 class Recorder(gymnasium.Wrapper):
-    """One environment, made with render_mode="rgb_array", whose episodes are filmed where `wanted(episode)` says so.
+    """Films episodes of an environment (made with render_mode="rgb_array") where `wanted(episode)` is true.
 
-    Episode k (the k-th reset, from 0) becomes folder/episode-{k:06d}.mp4 at the reset or close that follows it, if it has
-    two frames: one after reset, one after each step. Nothing is drawn in between, and what the environment returns passes
-    through untouched. Where drawing, encoding or the disk fails, `warn` gets one line, once, and the environment goes on
-    without being filmed. Raises InputError, before any of that, where PyAV is not installed or render_mode is another.
+    Episode k (the k-th reset, from 0) becomes folder/episode-{k:06d}.mp4 at the next reset or close, if it
+    has two frames: one after reset, one after each step. Other episodes are not rendered, and what the
+    environment returns is passed on unchanged. Where rendering, encoding or the disk fails, `warn` gets one
+    line, once, and the environment continues without video. The constructor raises InputError where PyAV is
+    not installed or render_mode is another.
     """
 
-    def __init__(self, env: gymnasium.Env, folder: str | Path, wanted: Callable[[int], bool], warn: Callable[[str], Any]):
+    def __init__(
+        self,
+        env: gymnasium.Env,
+        folder: str | Path,
+        wanted: Callable[[int], bool],
+        warn: Callable[[str], Any],
+    ):
         pyav()
         self.name = name_of(env)
         check_mode(env, "rgb_array", self.name)
-        follow(env)
+        track_camera(env)
         super().__init__(env)
         self.folder, self.wanted, self.warn = Path(folder), wanted, warn
         self.episode, self.broken = -1, False
         self.movie: Movie | None = None
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> Any:
-        self.guard(self.finish)
+        self.guard(self.finish_movie)
         result = self.env.reset(seed=seed, options=options)
         self.episode += 1
-        self.guard(self.begin)
+        self.guard(self.start_movie)
         return result
 
     def step(self, action: Any) -> Any:
@@ -182,19 +210,22 @@ class Recorder(gymnasium.Wrapper):
         return result
 
     def close(self) -> None:
-        self.guard(self.finish)
+        self.guard(self.finish_movie)
         self.env.close()
 
-    def begin(self) -> None:
+    def start_movie(self) -> None:
+        """Start a video of this episode, if it is wanted."""
         if self.wanted(self.episode):
             self.movie = Movie(self.folder / f"episode-{self.episode:06d}.mp4", fps_of(self.env))
             self.shoot()
 
     def shoot(self) -> None:
+        """Append the current frame to the video, if there is one."""
         if self.movie is not None:
-            self.movie.add(draw(self.env, self.name))
+            self.movie.add(render_frame(self.env, self.name))
 
-    def finish(self) -> None:
+    def finish_movie(self) -> None:
+        """Finish the video, or discard one of a single frame."""
         movie, self.movie = self.movie, None
         if movie is not None and movie.frames > 1:
             movie.close()
@@ -202,6 +233,7 @@ class Recorder(gymnasium.Wrapper):
             movie.abandon()
 
     def guard(self, do: Callable[[], None]) -> None:
+        """Call `do` unless an earlier call failed; a failure is reported to `warn` and ends filming."""
         if self.broken:
             return
         try:
@@ -223,33 +255,40 @@ def film(
 ) -> list[Clip]:
     """Play greedy episodes, those of an evaluation with this seed, and write episode k to path_of(k).
 
-    make: makes the environment, with render_mode="rgb_array"; limit: steps after which an episode is cut. Raises InputError where it cannot be made or drawn or the
-    file not written, EnvFault where it breaks its contract; the clips before that stay.
+    make: makes the environment, with render_mode="rgb_array"; limit: steps after which an episode is
+    truncated. Raises InputError where the environment cannot be made or rendered or the file cannot be
+    written, EnvFault where it breaks its contract; videos finished before that stay.
     """
     env = GymEnv(lambda: rendering(make, "rgb_array", policy.spec.env), 1, policy.spec.env, limit)
     try:
         policy.check(env.spec)
-        return [shoot_one(policy, env, path_of(k), int(episode_seed(seed, EVALUATE, 0, k))) for k in range(episodes)]
+        return [
+            shoot_one(policy, env, path_of(k), int(episode_seed(seed, EVALUATE, 0, k)))
+            for k in range(episodes)
+        ]
     finally:
         env.close()
 
 
 def shoot_one(policy: Policy, env: GymEnv, path: Path, seed: int) -> Clip:
+    """Play and film one greedy episode."""
     scene, name = env.envs[0], policy.spec.env
     ret, length, over = 0.0, 0, False
     with Movie(path, fps_of(scene)) as movie:
         obs = env.reset([seed])
-        movie.add(draw(scene, name))
+        movie.add(render_frame(scene, name))
         while not over:
             step = env.step(policy.act(obs))
-            movie.add(draw(scene, name))
+            movie.add(render_frame(scene, name))
             obs, ret, length = step.obs, ret + float(step.reward[0]), length + 1
             over = bool(step.terminated[0] or step.truncated[0])
     return Clip(path, ret, length)
 
 
-def watch(policy: Policy, make: Callable[[], gymnasium.Env], episodes: int, seed: int, limit: int | None = None) -> Evaluation:
-    """Play greedy episodes, those of an evaluation with this seed, in a window; returns their returns and lengths.
+def watch(
+    policy: Policy, make: Callable[[], gymnasium.Env], episodes: int, seed: int, limit: int | None = None
+) -> Evaluation:
+    """Play greedy episodes, those of an evaluation with this seed, in a window.
 
     make: makes the environment, with render_mode="human". Raises InputError where there is no display.
     """
@@ -262,7 +301,7 @@ def watch(policy: Policy, make: Callable[[], gymnasium.Env], episodes: int, seed
 
 
 def inline(path: str | Path) -> str:
-    """An MP4 file as an HTML <video> tag that holds all of it: for notebooks. InputError where it cannot be read."""
+    """An MP4 file as an HTML <video> tag that contains it, for notebooks; InputError if it is unreadable."""
     try:
         data = base64.b64encode(Path(path).read_bytes()).decode()
     except OSError as error:

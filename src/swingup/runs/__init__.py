@@ -1,1 +1,1 @@
-"""Runs that were trained, opened again."""
+"""Runs and groups opened again after training, and their comparison."""

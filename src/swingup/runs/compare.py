@@ -1,7 +1,7 @@
-"""`swingup compare A B`: whether B learnt better than A, over their seeds, and how surely.
+"""`swingup compare A B`: whether B learnt better than A, over their seeds, and how certain that is.
 
-`compare` gathers figures, `report` makes them JSON, `show` prints them. After Agarwal et al. (2108.13264): every seed,
-intervals, and the probability of improvement instead of one mean against another.
+`compare` gathers the figures; `compare_report.report` makes them JSON, `compare_report.show` prints them.
+After Agarwal et al. (2108.13264): every seed, intervals and the probability of improvement, not two means.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ Metric = Literal["final", "best", "last-ten"]
 Method = Literal["paired", "unpaired", "episodes"]
 
 
-# How deep in a group its runs may lie.
+# Levels of folders below a given one that are searched for runs.
 DEPTH = 3
 
-# Seeds a side from which a 95 % interval is about one: over n of them it cannot miss less often than 1 time in 2^(n - 1).
+# Seeds per side from which a 95 % interval is about one: with n it misses at least 1 time in 2^(n - 1).
 ENOUGH = 5
 
-# Budgets that differ by less are the same: a run ends with the iteration in which its last step falls.
+# Budgets that differ by a smaller factor count as equal: a run ends with the iteration of its last step.
 ALIKE = 1.01
 
-# Settings that runs of one kind differ in, or that change nothing of what is learnt.
+# Settings never listed as differences: runs share env, differ by seed, and episode_lines changes only output.
 NEVER_MIND = {"env", "seed", "episode_lines"}
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and its 95 % interval; None where there is nothing to tell one from."""
+    """A number and its 95 % interval; None where none can be estimated."""
 
     value: float
     low: float | None = None
@@ -50,7 +50,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Entry:
-    """One run: its folder, its seed, its figure and how many environment steps it was trained for."""
+    """One run: its folder, its seed, its figure and the environment steps it was trained for."""
 
     run: str
     seed: int
@@ -60,7 +60,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Side:
-    """A or B: its runs in the order of their seeds, their mean and their interquartile mean."""
+    """Side A or B: its runs in the order of their seeds, their mean and their interquartile mean."""
 
     folder: str
     runs: tuple[Entry, ...]
@@ -70,10 +70,11 @@ class Side:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that `compare` found. difference: mean of B less mean of A; improvement: P(B > A), a tie counting half.
+    """The result of `compare`. difference: mean of B minus mean of A; improvement: P(B > A), ties count half.
 
-    method: what the intervals are over. paired, unpaired: seeds, drawn for both sides at once or for each (bootstrap);
-    episodes: those of the two closing evaluations of one run a side (Welch). settings: what A has and B has, where they differ.
+    method: what the intervals are over. paired, unpaired: seeds, resampled for both sides at once or for each
+    alone (bootstrap); episodes: those of the two closing evaluations of one run per side (Welch). settings:
+    the values of A and of B, where they differ.
     """
 
     env: str
@@ -88,11 +89,12 @@ class Comparison:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """Each seed's figures and, where they are a pair, their difference; None where a side has no such seed."""
+        """Each seed's figures, None where a side lacks it, and the difference, None unless paired."""
         a, b = ({r.seed: r.value for r in side.runs} for side in (self.a, self.b))
         paired = self.method == "paired"
         return [
-            {"seed": s, "a": a.get(s), "b": b.get(s), "difference": b[s] - a[s] if paired else None} for s in sorted(a.keys() | b)
+            {"seed": s, "a": a.get(s), "b": b.get(s), "difference": b[s] - a[s] if paired else None}
+            for s in sorted(a.keys() | b)
         ]
 
     @property
@@ -105,7 +107,7 @@ class Comparison:
 
     @property
     def sentence(self) -> str:
-        """What can be said, in words to quote."""
+        """The conclusion, as a sentence to quote."""
         d, chance, (n, m) = self.difference, self.improvement.value, self.counts
         if self.better == "A":
             d, chance = Estimate(-d.value, *(-x for x in (d.high, d.low) if x is not None)), 1 - chance
@@ -117,35 +119,42 @@ class Comparison:
             figures = f"mean {figures}, probability of improvement {chance:.2f}; {sample}"
         if self.better is None:
             return f"no difference can be told between A and B: {figures}"
-        # Of few seeds only what was seen is said, not what is.
+        # Few seeds support a statement about these runs only.
         verb = "is better than" if min(n, m) >= ENOUGH else "did better than"
         return f"{self.better} {verb} {'B' if self.better == 'A' else 'A'}: {figures}"
 
     @property
     def counts(self) -> tuple[int, int]:
+        """The number of runs of A and of B."""
         return len(self.a.runs), len(self.b.runs)
 
     def form(self, x: float) -> str:
-        """A figure as text: as many decimals as the size of all of them asks for."""
+        """A figure as text, with decimals chosen by the largest figure of either side."""
         size = max(abs(run.value) for side in (self.a, self.b) for run in side.runs)
         if size >= 100_000:
             return f"{x:.3g}".replace("e+0", "e")  # short enough for three intervals on a line
         return f"{x:,.{3 if size < 10 else 1 if size < 10_000 else 0}f}"
 
     def between(self, x: Estimate, frame: str = "{}") -> str:
-        """An interval as text in a frame, or nothing."""
-        return "" if x.low is None or x.high is None else frame.format(f"{self.form(x.low)} to {self.form(x.high)}")
+        """An interval as text, inserted into `frame`; empty where there is none."""
+        return (
+            ""
+            if x.low is None or x.high is None
+            else frame.format(f"{self.form(x.low)} to {self.form(x.high)}")
+        )
 
 
 def compare(a: str | Path, b: str | Path, metric: Metric = "final") -> Comparison:
     """Compare two runs, or two groups of runs that differ by seed.
 
-    metric: final (the closing evaluation), best (the best evaluation) or last-ten (the mean of the last ten). Paired by seed
-    where both sides have the same seeds. Raises InputError for unfinished runs, missing figures, a seed twice on one side,
-    different environments.
+    metric: final (the closing evaluation), best (the best evaluation) or last-ten (the mean of the last ten).
+    Paired by seed where both sides have the same seeds. Raises InputError for unfinished runs, missing
+    figures, a seed twice on one side, a run on both sides and different environments.
     """
     if metric not in get_args(Metric):
-        raise InputError(f"--metric {metric}: expected {', '.join(get_args(Metric)[:-1])} or {get_args(Metric)[-1]}")
+        raise InputError(
+            f"--metric {metric}: expected {', '.join(get_args(Metric)[:-1])} or {get_args(Metric)[-1]}"
+        )
     groups = gather(Path(a), metric), gather(Path(b), metric)
     env = comparable(groups)
     method = how(groups)
@@ -167,7 +176,7 @@ def compare(a: str | Path, b: str | Path, metric: Metric = "final") -> Compariso
 
 @dataclass(frozen=True)
 class Finished:
-    """A run that ended, opened: its settings, its figure by the metric, and its closing evaluation (no std or ci95 of one episode)."""
+    """A finished run: settings, figure by the metric, closing evaluation (no std or ci95 of one episode)."""
 
     folder: Path
     config: Config
@@ -181,6 +190,7 @@ class Finished:
 
     @property
     def entry(self) -> Entry:
+        """The run as it appears in a `Side`."""
         return Entry(str(self.folder), self.config.seed, self.value, self.steps)
 
 
@@ -189,15 +199,20 @@ Groups = tuple[list[Finished], list[Finished]]
 
 
 def gather(folder: Path, metric: Metric) -> list[Finished]:
-    """The run in `folder`, or those below it, by seed; InputError where there is none, or a seed twice."""
+    """The run in `folder`, or the runs below it, by seed; InputError where there is none, or a seed twice."""
     paths = find(folder, DEPTH) if folder.is_dir() else [run_folder.find_run(folder)]
     if not paths:
-        raise InputError(f"{folder}: neither a run nor a folder of runs, no config.json down to {DEPTH} levels below it")
+        raise InputError(
+            f"{folder}: neither a run nor a folder of runs, no config.json down to {DEPTH} levels below it"
+        )
     runs = sorted((read(path, metric) for path in paths), key=lambda run: run.config.seed)
     for one, other in pairwise(runs):
         if one.config.seed == other.config.seed:
             both = f"{one.folder} and {other.folder}"
-            raise InputError(f"{folder}: seed {one.config.seed} twice ({both}); give folders whose runs differ by seed only")
+            raise InputError(
+                f"{folder}: seed {one.config.seed} twice ({both}); "
+                "give folders whose runs differ by seed only"
+            )
     return runs
 
 
@@ -210,19 +225,26 @@ def find(folder: Path, depth: int) -> list[Path]:
 
 
 def read(folder: Path, metric: Metric) -> Finished:
-    """A run's figures; InputError where it did not finish or where they are not there."""
+    """A run's figures; InputError where it did not finish or they cannot be read."""
     config, path = run_folder.read_config(folder), folder / "result.json"
     if not path.is_file():
-        raise InputError(f"{folder}: the run did not finish, it has no result.json; train it to its end, or move it elsewhere")
+        raise InputError(
+            f"{folder}: the run did not finish, it has no result.json; "
+            "train it to its end, or move it elsewhere"
+        )
     try:
         result = json.loads(path.read_text())
         mean, steps, episodes = float(result["mean"]), int(result["steps"]), int(result["episodes"])
         std = None if result["std"] is None else float(result["std"])
         ci95 = tuple(float(end) for end in result["ci95"] or ())
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a closing evaluation ({type(error).__name__}: {error}); train the run anew") from error
+        raise InputError(
+            f"{path}: not a closing evaluation ({type(error).__name__}: {error}); train the run anew"
+        ) from error
     if not all(map(math.isfinite, (mean, std or 0, *ci95))):
-        raise InputError(f"{path}: a return of {mean} ± {std} cannot be compared; look for what the environment rewards")
+        raise InputError(
+            f"{path}: a return of {mean} ± {std} cannot be compared; check the rewards of the environment"
+        )
     means = np.array([mean]) if metric == "final" else evaluations(folder, steps)
     value = {"final": means[-1], "best": means.max(), "last-ten": means[-10:].mean()}[metric]
     return Finished(folder, config, float(value), len(means), steps, mean, std, ci95, episodes)
@@ -237,14 +259,18 @@ def evaluations(folder: Path, steps: int) -> np.ndarray:
         table = tables.read_csv(path)
         means, last = table["mean"], table["step"][-1]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: cannot be read ({type(error).__name__}: {error}); --metric final does without it") from error
+        raise InputError(
+            f"{path}: cannot be read ({type(error).__name__}: {error}); --metric final does without it"
+        ) from error
     if last != steps or not np.isfinite(means).all():
-        raise InputError(f"{path}: evaluations are missing, the closing one or others; --metric final does without them")
+        raise InputError(
+            f"{path}: evaluations are missing, the closing one or others; --metric final does without them"
+        )
     return means
 
 
 def comparable(groups: Groups) -> str:
-    """The environment of all runs; InputError where there are two, or where a run is on both sides."""
+    """The environment of all runs; InputError if runs have different ones, or one is on both sides."""
     ours, theirs = groups
     known = {run.folder.resolve() for run in ours}
     for run in theirs:
@@ -259,7 +285,7 @@ def comparable(groups: Groups) -> str:
 
 
 def how(groups: Groups) -> Method:
-    """What intervals can be over: seeds in pairs where both sides have the same, seeds, or episodes of one run each."""
+    """What intervals are over: pairs of seeds if both sides have the same, seeds, or one run's episodes."""
     ours, theirs = ([run.config.seed for run in group] for group in groups)
     if len(ours) == len(theirs) == 1:
         return "episodes"
@@ -270,23 +296,30 @@ def how(groups: Groups) -> Method:
 
 
 def over_seeds(a: np.ndarray, b: np.ndarray, paired: bool) -> list[Estimate]:
-    """Means of A, B; interquartile means of A, B; mean difference; probability of improvement. Bootstrap intervals. a[N], b[M]"""
+    """Estimates with bootstrap intervals from figures a[N] and b[M] of seeds.
+
+    In order: means of A, B; interquartile means of A, B; mean difference; probability of improvement.
+    """
     picks = draws(len(a)) * 2 if paired else draws(len(a), len(b))
 
     def figures(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ...]:
         return a.mean(0), b.mean(0), iqm(a), iqm(b), b.mean(0) - a.mean(0), improvement(a, b)
 
-    # A side of one seed always resamples to itself: that says nothing, so there is no interval of it.
+    # One seed always resamples to itself, which gives no interval.
     n, m, least = len(a), len(b), min(len(a), len(b))
-    columns = zip((n, m, n, m, least, least), figures(a, b), figures(a[picks[0]].T, b[picks[1]].T), strict=True)
+    columns = zip(
+        (n, m, n, m, least, least), figures(a, b), figures(a[picks[0]].T, b[picks[1]].T), strict=True
+    )
     return [
-        Estimate(float(value), *(float(end) for end in percentiles(resampled, expanded(k)))) if k > 1 else Estimate(float(value))
+        Estimate(float(value), *(float(end) for end in percentiles(resampled, expanded(k))))
+        if k > 1
+        else Estimate(float(value))
         for k, value, resampled in columns
     ]
 
 
 def over_episodes(a: Finished, b: Finished, metric: Metric) -> list[Estimate]:
-    """The same of one run a side; only closing evaluations have intervals, Student's and Welch's, over their episodes."""
+    """The same for one run per side; only closing evaluations have intervals, Student's and Welch's."""
     ends: tuple[tuple[float, ...], ...] = ((), (), ())
     if metric == "final" and a.std is not None and b.std is not None:
         ends = a.ci95, b.ci95, welch((a.mean, a.std, a.episodes), (b.mean, b.std, b.episodes))
@@ -296,33 +329,47 @@ def over_episodes(a: Finished, b: Finished, metric: Metric) -> list[Estimate]:
     return [mean_a, mean_b, Estimate(a.value), Estimate(b.value), difference, chance]
 
 
-# Saying it
+# Differences in settings, and warnings
 
 
 def variety(group: Sequence[Finished]) -> dict[str, list[str]]:
-    """Each setting, as text, with the values that the runs of a group have."""
+    """For each setting, the different values of a group's runs, as text."""
     names = [f.name for f in dataclasses.fields(Config) if f.name not in NEVER_MIND]
     return {name: list(dict.fromkeys(text(getattr(run.config, name)) for run in group)) for name in names}
 
 
 def settings(groups: Groups) -> dict[str, tuple[str, str]]:
-    """What A has and B has, of each setting in which they differ."""
+    """The values of A and of B, for each setting in which they differ."""
     a, b = map(variety, groups)
     return {name: (" or ".join(a[name]), " or ".join(b[name])) for name in a if set(a[name]) != set(b[name])}
 
 
 def cautions(groups: Groups, metric: Metric, method: Method) -> Iterator[str]:
-    """What a reader should know of the seeds that the figures rest on."""
+    """Warnings about too few, unpaired or mixed runs."""
     sizes = [len(group) for group in groups]
     if method == "episodes":
-        yield "One seed says nothing about the algorithm: train others (--seed 1, 2, ...) and compare the folders that hold them."
+        yield (
+            "One seed says nothing about the algorithm: train others (--seed 1, 2, ...) "
+            "and compare the folders that hold them."
+        )
         if metric != "final" or any(group[0].std is None for group in groups):
-            yield "With one run a side only closing evaluations (--metric final) of two episodes or more have an interval."
+            yield (
+                "With one run a side only closing evaluations (--metric final) "
+                "of two episodes or more have an interval."
+            )
     elif 1 in sizes:
-        yield f"{'AB'[sizes.index(1)]} is one run: how its algorithm varies is not known, so the difference has no interval."
+        yield (
+            f"{'AB'[sizes.index(1)]} is one run: how its algorithm varies is not known, "
+            "so the difference has no interval."
+        )
     elif min(sizes) < ENOUGH:
-        yield f"{min(sizes)} seeds are few: an interval of so few misses more often than 1 time in 20; train {ENOUGH} or more a side."
-    if method == "unpaired" and {run.config.seed for run in groups[0]} & {run.config.seed for run in groups[1]}:
+        yield (
+            f"{min(sizes)} seeds are few: an interval of so few misses more often than 1 time in 20; "
+            f"train {ENOUGH} or more a side."
+        )
+    if method == "unpaired" and {run.config.seed for run in groups[0]} & {
+        run.config.seed for run in groups[1]
+    }:
         yield "Some seeds are on one side only, so the runs are not paired."
     for name, group in zip("AB", groups, strict=True):
         mixed = [setting for setting, values in variety(group).items() if len(values) > 1]
@@ -331,25 +378,30 @@ def cautions(groups: Groups, metric: Metric, method: Method) -> Iterator[str]:
 
 
 def inequalities(groups: Groups, metric: Metric) -> Iterator[str]:
-    """Where runs were not given the same chance."""
+    """Warnings about unequal budgets, episode limits or numbers of evaluations."""
     runs = [run for group in groups for run in group]
-    steps, counts = ([span(getattr(run, name) for run in group) for group in groups] for name in ("steps", "evaluations"))
+    steps, counts = (
+        [span(getattr(run, name) for run in group) for group in groups] for name in ("steps", "evaluations")
+    )
     if max(run.steps for run in runs) > ALIKE * min(run.steps for run in runs):
         yield f"Different budgets: A trained for {steps[0]} steps, B for {steps[1]}."
     if len({run.config.episode_steps for run in runs}) > 1:
         yield "Episodes are cut at different lengths (episode_steps), so their returns may not be comparable."
     if metric == "best" and counts[0] != counts[1]:
-        yield f"The best of different numbers of evaluations (A {counts[0]}, B {counts[1]}): more tries flatter."
+        yield (
+            f"The best of different numbers of evaluations (A {counts[0]}, B {counts[1]}): "
+            "the best of more is higher by chance."
+        )
     if metric == "last-ten" and min(run.evaluations for run in runs) < 10:
         yield f"There are not ten evaluations (A {counts[0]}, B {counts[1]}); the mean is of those there are."
 
 
 def span(numbers: Iterable[int]) -> str:
-    """5,000, or 4,000 to 5,000."""
+    """The range of numbers as text, such as `5,000` or `4,000 to 5,000`."""
     found = sorted(numbers)
     return " to ".join(f"{n:,}" for n in dict.fromkeys((found[0], found[-1])))
 
 
 def text(value: Any) -> str:
-    """A setting's value, as one would type it."""
+    """A setting's value as a user would type it."""
     return "none" if value is None else " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

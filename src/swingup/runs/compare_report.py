@@ -1,4 +1,4 @@
-"""A comparison for a machine or a person."""
+"""Output of a comparison: JSON for programs, text and a table for people."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ MEANING = {
 
 
 def report(comparison: Comparison) -> dict[str, Any]:
-    """A comparison for machines: what `--json` prints."""
-    told = {"rows": comparison.rows, "better": comparison.better, "sentence": comparison.sentence}
-    return {**dataclasses.asdict(comparison), **told}
+    """A comparison as JSON values: what `--json` prints."""
+    extra = {"rows": comparison.rows, "better": comparison.better, "sentence": comparison.sentence}
+    return {**dataclasses.asdict(comparison), **extra}
 
 
 def show(comparison: Comparison, console: Any) -> None:
-    """Print a comparison on a rich console, for a person; fits 80 columns."""
+    """Print a comparison on a rich console; fits 80 columns."""
     from rich.padding import Padding
     from rich.text import Text
 
@@ -42,7 +42,7 @@ def show(comparison: Comparison, console: Any) -> None:
 
 
 def table(c: Comparison) -> Any:
-    """The figures as a rich table: a row a seed, then the estimates, each with its interval below."""
+    """The figures as a rich table: a row per seed, then the estimates, each with its interval below."""
     from rich.table import Table
 
     made = Table(box=None, padding=(0, 0, 0, 2), header_style="dim")
@@ -59,7 +59,10 @@ def table(c: Comparison) -> Any:
         estimates("return", c.a.mean, c.b.mean, c.difference)
         return made
     for row in c.rows:
-        made.add_row(f"seed {row['seed']}", *("–" if row[k] is None else c.form(row[k]) for k in ("a", "b", "difference")))
+        made.add_row(
+            f"seed {row['seed']}",
+            *("–" if row[k] is None else c.form(row[k]) for k in ("a", "b", "difference")),
+        )
     made.add_section()
     estimates("mean", c.a.mean, c.b.mean, c.difference)
     estimates("interquartile mean", c.a.iqm, c.b.iqm, None)

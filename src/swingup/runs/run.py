@@ -1,4 +1,4 @@
-"""A finished (or stopped) run, opened again: its policy, its settings, its figures."""
+"""A finished or stopped run, opened again: its policy, settings and figures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from swingup.config.settings import Config
 from swingup.core.policy import Policy
-from swingup.envs.registry import LOCKSTEP, factory, lockstep
+from swingup.envs.registry import EVAL_COPIES, factory, make_eval_envs
 from swingup.errors import InputError
 from swingup.loops.evaluation import Evaluation, evaluate_policy
 from swingup.reports.video import Clip, film, inline, watch
@@ -21,22 +21,23 @@ class Table(dict[str, np.ndarray]):
     """Named columns; a notebook shows them as a table of the first and last rows."""
 
     def rows(self) -> list[dict[str, float]]:
+        """One dictionary per row."""
         return [dict(zip(self.keys(), row, strict=True)) for row in zip(*self.values(), strict=True)]
 
     def _repr_html_(self) -> str:
         rows = [[f"{x:,.6g}" for x in row.values()] for row in self.rows()]
         if len(rows) > 10:
             rows = [*rows[:5], ["…"] * len(self.keys()), *rows[-5:]]
-        head = "".join(f"<th>{name}</th>" for name in self.keys())
+        header = "".join(f"<th>{name}</th>" for name in self.keys())
         body = "".join("<tr>" + "".join(f"<td>{x}</td>" for x in row) + "</tr>" for row in rows)
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return f"<table><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>"
 
 
 class Run:
-    """A run's folder as an object.
+    """A run folder as an object.
 
-    policy: the last weights, `best`: those of the best evaluation while training; episodes, metrics, evaluations: the CSV
-    files as columns; result: the closing evaluation, or {} where the run did not come that far.
+    policy: the last weights; best: those of the best evaluation during training; episodes, metrics,
+    evaluations: the CSV files as columns; result: the closing evaluation, or {} if there was none.
     """
 
     def __init__(self, folder: str | Path, env: Any = None):
@@ -48,31 +49,38 @@ class Run:
 
     @cached_property
     def config(self) -> Config:
+        """The run's settings."""
         return run_folder.read_config(self.folder)
 
     @cached_property
     def policy(self) -> Policy:
+        """The greedy policy with the last weights."""
         return policy_file.load_policy(self.folder / "policy" / "last.safetensors")
 
     @cached_property
     def best(self) -> Policy:
+        """The greedy policy with the weights of the best evaluation during training."""
         return policy_file.load_policy(self.folder / "policy" / "best.safetensors")
 
     @property
     def result(self) -> dict[str, Any]:
+        """The closing evaluation from result.json, or {} where the run did not reach it."""
         path = self.folder / "result.json"
         return text_file.read_json(path) if path.exists() else {}
 
     @property
     def episodes(self) -> Table:
+        """The training episodes, from episodes.csv."""
         return Table(tables.read_csv(self.folder / "episodes.csv"))
 
     @property
     def metrics(self) -> Table:
+        """The logged metrics, from metrics.csv."""
         return Table(tables.read_csv(self.folder / "metrics.csv"))
 
     @property
     def evaluations(self) -> Table:
+        """The evaluations, from evaluations.csv."""
         return Table(tables.read_csv(self.folder / "evaluations.csv"))
 
     def plot(self) -> Any:
@@ -83,17 +91,21 @@ class Run:
 
     @property
     def env(self) -> Any:
-        """What the environment is made from: the id in the settings, or the object or factory given to `load`."""
+        """What environments are made from: the id in the settings, or what was given to `load`."""
         if self.source is not None:
             return self.source
         if (self.folder / "factory.txt").exists():
             raise InputError(
-                f"{self.folder}: trained on an object or a function, not on an id; open it with swingup.load(folder, env)"
+                f"{self.folder}: trained on an object or a function, not on an id; "
+                "open it with swingup.load(folder, env)"
             )
         return trusted_modules.check(self.config.env, self.folder)
 
     def film(self, episodes: int = 1, seed: int | None = None, best: bool = False) -> list[Clip]:
-        """Write greedy episodes as videos/eval-{k}.mp4 (H.264); by default the first ones of the closing evaluation."""
+        """Write greedy episodes as videos/eval-{last or best}-seed{seed}-{k}.mp4 (H.264).
+
+        By default they are the first episodes of the closing evaluation.
+        """
         name, used = "best" if best else "last", self.config.seed if seed is None else seed
 
         def path(k: int) -> Path:
@@ -109,11 +121,13 @@ class Run:
         )
 
     def video(self, episodes: int = 1, seed: int | None = None, best: bool = False) -> Any:
-        """The same, shown inline in a notebook."""
+        """Film greedy episodes as `film` does and show them inline in a notebook."""
         try:
             from IPython.display import HTML
         except ImportError as error:
-            raise InputError("run.video(): shown in notebooks only (no IPython here); run.film() writes the files") from error
+            raise InputError(
+                "run.video(): shown in notebooks only (no IPython here); run.film() writes the files"
+            ) from error
 
         return HTML("\n".join(inline(clip.path) for clip in self.film(episodes, seed, best)))
 
@@ -121,17 +135,23 @@ class Run:
         """Play greedy episodes in a window; InputError where there is no display."""
         used = self.config.seed if seed is None else seed
         return watch(
-            self.best if best else self.policy, factory(self.env, render_mode="human"), episodes, used, self.config.episode_steps
+            self.best if best else self.policy,
+            factory(self.env, render_mode="human"),
+            episodes,
+            used,
+            self.config.episode_steps,
         )
 
-    def evaluate(self, episodes: int = 100, seed: int | None = None, best: bool = False, within: float | None = None) -> Evaluation:
-        """Play greedy episodes on fresh environments; the run's own seed gives the episodes of its closing line.
+    def evaluate(
+        self, episodes: int = 100, seed: int | None = None, best: bool = False, within: float | None = None
+    ) -> Evaluation:
+        """Play greedy episodes on fresh environments; by default those of the closing evaluation come first.
 
         within: add episodes until the 95 % interval reaches at most this far from the mean.
         """
         if episodes < 1:
             raise InputError(f"evaluate({episodes}): expected one episode or more")
-        env = lockstep(self.env, min(LOCKSTEP, episodes), None, self.config.episode_steps)
+        env = make_eval_envs(self.env, min(EVAL_COPIES, episodes), None, self.config.episode_steps)
         try:
             used = self.config.seed if seed is None else seed
             return evaluate_policy(self.best if best else self.policy, env, episodes, used, within)
@@ -140,12 +160,12 @@ class Run:
 
 
 def load(folder: str | Path, env: Any = None) -> Run:
-    """Open a run's folder. `env`: the environment, where it was an object or a factory and not an id."""
+    """Open a run folder. env: the environment, where it was an object or a factory and not an id."""
     return Run(folder, env)
 
 
 def figures(e: Evaluation, folder: Path, seconds: float, steps: int | None = None) -> dict[str, Any]:
-    """An evaluation for machines: what `--json` prints and result.json holds."""
+    """An evaluation as JSON values: what `--json` prints and result.json holds."""
     return {
         "mean": e.mean,
         "std": e.std if len(e.returns) > 1 else None,
@@ -158,8 +178,13 @@ def figures(e: Evaluation, folder: Path, seconds: float, steps: int | None = Non
 
 
 def closing(result: dict[str, Any], env: str) -> str:
-    """The same for a person, in one line."""
-    interval = f"95 % interval {result['ci95'][0]:,.1f} to {result['ci95'][1]:,.1f}, " if result["ci95"] else ""
+    """The result of `figures` as one line of text."""
+    interval = (
+        f"95 % interval {result['ci95'][0]:,.1f} to {result['ci95'][1]:,.1f}, " if result["ci95"] else ""
+    )
     played = "1 greedy episode" if result["episodes"] == 1 else f"{result['episodes']} greedy episodes"
     after = f" after {result['steps']:,} steps" if "steps" in result else ""
-    return f"{env}: return {result['mean']:,.1f} ({interval}{played}){after} in {result['seconds']:.1f} s · {result['run']}"
+    return (
+        f"{env}: return {result['mean']:,.1f} ({interval}{played}){after} in {result['seconds']:.1f} s · "
+        f"{result['run']}"
+    )

@@ -1,1 +1,1 @@
-"""Everything that is a file of a run."""
+"""Reading and writing the files of a run: checkpoints, policies, settings and tables."""

@@ -1,12 +1,12 @@
-"""A run's checkpoints, which cannot lie: published whole or not at all, checked byte for byte when read. Needs no JAX.
+"""Write a run's checkpoints: each is published whole or not at all, and checked byte for byte when read.
 
-    ckpt/step-0000010000/manifest.json         written last: counters, and the sha256, size, shape and dtype of everything else
+    ckpt/step-0000010000/manifest.json         written last: counters; sha256, size, shape, dtype of the rest
     ckpt/step-0000010000/learner.safetensors   the tensors
-    ckpt/segments/{sha256}.bin                 pieces of the replay ring, immutable, shared by the checkpoints that hold them
-    ckpt/mirror/{sha256}.bin                   the same pieces again: one bad byte in a shared file must not cost every checkpoint
-    ckpt/.step-*.part, .step-*.old             a save that was killed, and what a repeated save of that step is replacing
+    ckpt/segments/{sha256}.bin                 pieces of the replay ring, immutable, shared by checkpoints
+    ckpt/mirror/{sha256}.bin                   a second copy: one bad byte must not damage every checkpoint
+    ckpt/.step-*.part, .step-*.old             left by a killed save; being replaced by a repeated save
 
-What is written is plain JSON, safetensors and raw rows; reading executes nothing and follows no link.
+Files are plain JSON, safetensors and raw rows; reading executes nothing and follows no link. Needs no JAX.
 """
 
 from __future__ import annotations
@@ -39,50 +39,53 @@ from swingup.storage.manifest import (
     Manifest,
     Piece,
     Ring,
-    place,
+    checkpoint_path,
     read_manifest,
+    read_piece,
     seal,
     spans,
-    take,
 )
 from swingup.types import Array
 
-CHUNK_BYTES = 4 << 20  # of ring in one segment
+CHUNK_BYTES = 4 << 20  # of the ring in one segment
 
 
 class Written(NamedTuple):
-    """The ring as the last save left it, and the first and last time step of each piece, which betray a ring refilled since."""
+    """The ring as the last save left it.
+
+    edges: the first and last time step of each piece, which reveal a ring that was refilled since.
+    """
 
     ring: Ring
-    head: int
+    added: int
     edges: tuple[bytes, ...]
 
 
-# Reading
-
-
-# Writing
-
-
 def plain(name: str, value: Any) -> np.ndarray:
-    """A tensor as safetensors can take it: dense, row by row, little-endian; it would write anything else wrongly."""
+    """A tensor as safetensors needs it: dense, C order, little-endian; others would be written wrongly."""
     array = np.asarray(value, order="C")
     if array.dtype.name not in DTYPES or name == "__metadata__":
-        raise InputError(f"tensor {name!r}: {array.dtype.name} under that name cannot be saved; use one of {', '.join(DTYPES)}")
+        raise InputError(
+            f"tensor {name!r}: {array.dtype.name} under that name cannot be saved; "
+            f"use one of {', '.join(DTYPES)}"
+        )
     return array.astype(array.dtype.newbyteorder("<"), copy=False)
 
 
 def pieces(ring: Array) -> Ring:
-    """How a ring is cut: whole time steps, about CHUNK_BYTES of them in a segment."""
+    """How a ring is cut into segments: whole time steps, about CHUNK_BYTES in each."""
     kind = np.dtype(ring.dtype)
     if len(ring.shape) != 3 or 0 in ring.shape or kind.name not in DTYPES or kind.newbyteorder("<") != kind:
-        raise InputError(f"ring: {kind} of shape {tuple(ring.shape)}; it must be rows[C, N, W] of numbers, and no axis of it empty")
+        raise InputError(
+            f"ring: {kind} of shape {tuple(ring.shape)}; it must be rows[C, N, W] of numbers, "
+            "and no axis of it empty"
+        )
     row = math.prod(ring.shape[1:]) * kind.itemsize
     return Ring(tuple(map(int, ring.shape)), kind.name, max(1, CHUNK_BYTES // row), ())
 
 
 def touched(a: int, b: int, length: int, old: int, new: int) -> bool:
-    """Whether adding from head `old` to `new` wrote into [a, b) of a ring of that length."""
+    """Whether adding time steps `old` to `new` wrote into [a, b) of a ring of that length."""
     start, fresh = old % length, new - old
     if not 0 <= fresh < length:
         return True
@@ -90,10 +93,10 @@ def touched(a: int, b: int, length: int, old: int, new: int) -> bool:
 
 
 class Checkpoints:
-    """The one writer of a run's checkpoints; it holds the folder's lock until `close`, or until the process ends."""
+    """The only writer of a run's checkpoints; the folder is locked until `close` or the process ends."""
 
     def __init__(self, folder: Path, keep: int = 3, every: int | None = None):
-        """Keep the last `keep`, the best, and the multiples of `every`; InputError if someone else writes there."""
+        """Keep the last `keep`, the best and multiples of `every`; InputError if the folder is locked."""
         if keep < 1 or (every is not None and every < 1):
             raise InputError(f"checkpoints: keep={keep}, every={every}; both must be at least 1")
         self.folder, self.keep, self.every = Path(folder), keep, every
@@ -106,32 +109,38 @@ class Checkpoints:
         step: int,
         tensors: Mapping[str, Array],
         ring: Array | None,
-        head: int,
+        added: int,
         about: dict[str, Any],
         best: bool = False,
     ) -> Path:
-        """Publish a checkpoint, durable on return; it writes only what the ring gained since the save before.
+        """Publish a checkpoint, durable on return; only what the ring gained since the last save is written.
 
-        `ring` is sliced, never copied whole; the first save of a process reads all of it. `best` marks the best so far.
-        OSError if the disk refuses: what was there before is still there, and loadable.
+        `ring` is sliced, never copied whole; the first save of a process reads all of it. `best` marks the
+        best so far. OSError if the disk refuses: earlier checkpoints are still there, and loadable.
         """
         if self._lock is None:
-            raise InputError(f"{self.folder}: closed, or opened by the process that started this one; nothing was saved")
-        step, head = int(step), int(head)
-        if not 0 <= step < 10**18 or not 0 <= head < 2**63:
-            raise InputError(f"checkpoint: step {step}, head {head}; both must be counts")
+            raise InputError(
+                f"{self.folder}: closed, or opened by the process that started this one; nothing was saved"
+            )
+        step, added = int(step), int(added)
+        if not 0 <= step < 10**18 or not 0 <= added < 2**63:
+            raise InputError(f"checkpoint: step {step}, added {added}; both must be counts")
         arrays = {name: plain(name, value) for name, value in tensors.items()}
         cut = pieces(ring) if ring is not None else None
         try:
             if len(seal({"about": about})) > MANIFEST_BYTES // 2:
-                raise ValueError("more than 32 MiB; what is that large belongs into tensors")
+                raise ValueError("more than 32 MiB; data of that size belongs in tensors")
         except (TypeError, ValueError, RecursionError) as error:
-            raise InputError(f"checkpoint: about cannot be saved ({error}); give numbers, texts, lists and dictionaries") from error
+            raise InputError(
+                f"checkpoint: about cannot be saved ({error}); give numbers, texts, lists and dictionaries"
+            ) from error
         with suppress(OSError):  # what a killed save left; if it cannot go now, the next save tries again
             self._sweep()
         try:
-            written = self._store(ring, cut, head) if cut else None
-            self._publish(step, head, arrays, written.ring if written else None, {"about": about, "best": best})
+            written = self._store(ring, cut, added) if cut else None
+            self._publish(
+                step, added, arrays, written.ring if written else None, {"about": about, "best": best}
+            )
         except BaseException:
             with suppress(OSError):
                 self._sweep()
@@ -139,34 +148,34 @@ class Checkpoints:
             raise
         self._written = written
         for tidy in (lambda: self._retain(step), self._collect):
-            with suppress(OSError):  # the new one is durable: what cannot be removed now goes after the next save
+            with suppress(OSError):  # the new one is durable: the next save removes what cannot go now
                 tidy()
-        return place(self.folder, step)
+        return checkpoint_path(self.folder, step)
 
     def close(self) -> None:
-        """Give the lock back; a second call does nothing."""
+        """Release the lock; a second call does nothing."""
         if self._lock is not None:
             os.close(self._lock)
         self._lock = None
 
-    def _store(self, ring: Array, cut: Ring, head: int) -> Written:
-        """Make sure that every piece of the ring is on disk, twice."""
+    def _store(self, ring: Array, cut: Ring, added: int) -> Written:
+        """Make sure that both copies of every piece of the ring are on disk."""
         for home in HOMES:
             with suppress(FileExistsError):
                 disk.calls.mkdir(self.folder / home)
         before = self._written if self._written and self._written.ring[:3] == cut[:3] else None
-        old = spans(cut, before.head) if before else []
+        old = spans(cut, before.added) if before else []
         found, edges = [], []
-        for i, (a, b) in enumerate(spans(cut, head)):
+        for i, (a, b) in enumerate(spans(cut, added)):
             known, edge = None, np.asarray(ring[a]).tobytes() + np.asarray(ring[b - 1]).tobytes()
-            # The head says where rows were added; the edges also give away a ring emptied and filled past its old head.
+            # `added` tells where rows were written; the edges also reveal a ring refilled past that.
             if before and old[i : i + 1] == [(a, b)] and before.edges[i] == edge:
-                known = None if touched(a, b, cut.shape[0], before.head, head) else before.ring.segments[i]
+                known = None if touched(a, b, cut.shape[0], before.added, added) else before.ring.segments[i]
             found.append(known if known and self._holds(known) else self._keep(np.asarray(ring[a:b])))
             edges.append(edge)
-        for home in HOMES:  # also where nothing was written: a killed save may have left its names unflushed
+        for home in HOMES:  # also if nothing was written: a killed save may have left names unflushed
             disk.sync(self.folder / home)
-        return Written(cut._replace(segments=tuple(found)), head, tuple(edges))
+        return Written(cut._replace(segments=tuple(found)), added, tuple(edges))
 
     def _holds(self, piece: Piece) -> bool:
         """Whether both copies of a piece that this process wrote or read are still there, by their sizes."""
@@ -177,34 +186,38 @@ class Checkpoints:
         return all(stat.S_ISREG(t.st_mode) and t.st_size == piece.bytes for t in there)
 
     def _keep(self, rows: np.ndarray) -> Piece:
-        """Write a piece where it is not yet; a file of its name is read whole before it is relied on, and replaced if bad."""
+        """Write both copies of a piece; a file that exists is checked, and replaced if damaged."""
         data = np.ascontiguousarray(rows).data.cast("B")
         wanted = Piece(hashlib.sha256(data).hexdigest(), len(data))
         for home in HOMES:
             path = self.folder / home / f"{wanted.sha256}.bin"
             part = path.with_name(f".{wanted.sha256}.part")
             try:
-                take(path, wanted)
+                read_piece(path, wanted)
             except Damaged:
                 disk.write(part, data)
                 disk.calls.rename(part, path)
         return wanted
 
-    def _publish(self, step: int, head: int, arrays: dict[str, np.ndarray], ring: Ring | None, more: dict[str, Any]) -> None:
-        """Write the step's folder under a hidden name, flush it, and give it its name: the only moment at which it appears."""
+    def _publish(
+        self, step: int, added: int, arrays: dict[str, np.ndarray], ring: Ring | None, more: dict[str, Any]
+    ) -> None:
+        """Write and flush the step's folder under a hidden name, then rename it: only then does it appear."""
         from safetensors.numpy import save as pack
 
-        part, final, old = (place(self.folder, step, mark) for mark in (".part", "", ".old"))
-        with suppress(Damaged):  # a step saved again, because the run was stopped there, stays the best if it was
+        part, final, old = (checkpoint_path(self.folder, step, mark) for mark in (".part", "", ".old"))
+        with suppress(Damaged):  # a step saved again, as the run was stopped there, stays the best if it was
             more["best"] = more["best"] or read_manifest(final).best
         learner = pack(arrays)
         digest = hashlib.sha256(learner).hexdigest()
         body = more | {
             "format": FORMAT,
             "step": step,
-            "head": head,
+            "added": added,
             "files": {LEARNER: {"sha256": digest, "bytes": len(learner)}},
-            "tensors": {name: {"shape": value.shape, "dtype": value.dtype.name} for name, value in arrays.items()},
+            "tensors": {
+                name: {"shape": value.shape, "dtype": value.dtype.name} for name, value in arrays.items()
+            },
             "ring": ring._asdict() | {"segments": [p._asdict() for p in ring.segments]} if ring else None,
         }
         disk.calls.mkdir(part)
@@ -212,17 +225,21 @@ class Checkpoints:
         disk.write(part / MANIFEST, seal(body))
         disk.sync(part)
         if os.path.lexists(final):
-            # A folder cannot replace another in one call. Between these two, `load` finds the old one by its hidden name.
+            # No call replaces a folder. Between the two renames, `load` finds the old one by its hidden name.
             disk.calls.rename(final, old)
         disk.calls.rename(part, final)
         disk.sync(self.folder)
 
     def _sweep(self) -> None:
-        """Remove what killed saves left, and finish or undo a replacement that one of them had begun."""
+        """Remove what killed saves left, and finish or undo a replacement that one of them had started."""
         for name in disk.calls.listdir(self.folder):
             match = NAME.fullmatch(name)
-            if match and match[2] == ".old" and not os.path.lexists(place(self.folder, int(match[1]))):
-                disk.calls.rename(self.folder / name, place(self.folder, int(match[1])))
+            if (
+                match
+                and match[2] == ".old"
+                and not os.path.lexists(checkpoint_path(self.folder, int(match[1])))
+            ):
+                disk.calls.rename(self.folder / name, checkpoint_path(self.folder, int(match[1])))
             elif match and match[2]:
                 disk.sync(self.folder)
                 disk.remove(self.folder / name)
@@ -233,11 +250,11 @@ class Checkpoints:
                         disk.calls.unlink(self.folder / home / name)
 
     def _manifests(self) -> tuple[dict[int, Manifest], bool]:
-        """Every readable manifest by its step, and whether those that are not readable are surely worthless."""
+        """Every readable manifest by its step, and whether the unreadable ones are certainly worthless."""
         whole: dict[int, Manifest] = {}
         sure = True
         for step, mark in itertools.product(steps(self.folder), ("", ".old")):
-            path = place(self.folder, step, mark)
+            path = checkpoint_path(self.folder, step, mark)
             try:
                 if os.path.lexists(path):
                     whole.setdefault(step, read_manifest(path))
@@ -246,15 +263,22 @@ class Checkpoints:
         return whole, sure
 
     def _retain(self, step: int) -> None:
-        """Remove checkpoints that no rule keeps. Later ones, of a run that went back to `step`, stay until it passes them."""
+        """Remove checkpoints that no rule keeps.
+
+        Those after `step`, of a run that went back to it, stay until the run passes them.
+        """
         whole, _ = self._manifests()
         last = [s for s in whole if s <= step][-self.keep :]
         best = max((s for s, manifest in whole.items() if manifest.best), default=None)
         if not last or last[-1] != step:
-            return  # what was just written cannot be read: not the moment to delete anything
-        gone = [s for s in steps(self.folder) if s < last[0] and s != best and not (self.every and s % self.every == 0)]
-        for old in gone:  # hidden first: half of a checkpoint never carries its name
-            disk.calls.rename(place(self.folder, old), place(self.folder, old, ".part"))
+            return  # what was just written cannot be read: delete nothing
+        gone = [
+            s
+            for s in steps(self.folder)
+            if s < last[0] and s != best and not (self.every and s % self.every == 0)
+        ]
+        for old in gone:  # hidden first: a half-deleted checkpoint never has a visible name
+            disk.calls.rename(checkpoint_path(self.folder, old), checkpoint_path(self.folder, old, ".part"))
         self._sweep()
 
     def _collect(self) -> None:
@@ -274,7 +298,8 @@ _open: weakref.WeakSet[Checkpoints] = weakref.WeakSet()
 
 
 def _forget() -> None:
-    # A forked child shares the lock and may outlive the trainer. Closing, unlike unlocking, gives up only its own share.
+    # A forked child process shares the lock and may outlive the run. Closing only gives up its share;
+    # unlocking would release the lock of the run.
     for checkpoints in list(_open):
         checkpoints.close()
 

@@ -1,4 +1,4 @@
-"""What a run asks of the disk: files that are flushed and whole, folders with one writer. Every call can be made to fail by a test."""
+"""Durable file operations of a run: files that are flushed and whole, folders with one writer."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import os
 import re
 import socket
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from swingup.errors import InputError
 
-calls: Any = os  # what a save asks of the disk goes through here, so that a test can make any call of it fail
+calls: Any = os  # a save's file operations go through this, so that a test can make any of them fail
 
 
 class Damaged(Exception):
-    """One line that names a file and what is wrong with it; `unsure` where the file may be good and we cannot tell."""
+    """One line that names a file and what is wrong with it; `unsure` if the file may still be good."""
 
     def __init__(self, line: str, unsure: bool = False):
         super().__init__(line)
@@ -26,9 +27,9 @@ class Damaged(Exception):
 
 
 def slurp(path: Path, limit: int) -> bytes:
-    """A regular file of at most `limit` bytes; Damaged if it is anything else."""
+    """Read a regular file of at most `limit` bytes; Damaged if it is anything else."""
     try:
-        # Neither a link out of the folder nor a pipe that never ends: both would open like a file.
+        # Neither a symbolic link out of the folder nor a pipe that blocks: both would open like a file.
         fd = calls.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             about = calls.fstat(fd)
@@ -43,14 +44,18 @@ def slurp(path: Path, limit: int) -> bytes:
     except FileNotFoundError as error:
         raise Damaged(f"{path}: missing") from error
     except OSError as error:
-        what = "a symbolic link, not a file" if error.errno == errno.ELOOP else f"cannot be read ({error.strerror})"
+        what = (
+            "a symbolic link, not a file"
+            if error.errno == errno.ELOOP
+            else f"cannot be read ({error.strerror})"
+        )
         raise Damaged(f"{path}: {what}", unsure=True) from error
     except MemoryError as error:
         raise Damaged(f"{path}: does not fit into memory") from error
 
 
 def write(path: Path, data: Any) -> None:
-    """Write a new file and flush it to the disk; OSError, with the path in it, if it is not all there."""
+    """Write a new file and flush it to the disk; OSError, with the path in it, if any byte is missing."""
     try:
         fd = calls.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
@@ -71,8 +76,29 @@ def write(path: Path, data: Any) -> None:
         raise
 
 
+class WriteGuard:
+    """Writes whose failures cost one warning, not the run; `guard(write)` returns whether it succeeded."""
+
+    def __init__(self, folder: Path, warn: Callable[[str], None]):
+        self.folder, self.warn, self.warned = folder, warn, False
+
+    def __call__(self, write: Callable[[], Any]) -> bool:
+        try:
+            write()
+        except (OSError, InputError, MemoryError) as error:
+            if not self.warned:
+                self.warned = True
+                where = getattr(error, "filename", None) or self.folder
+                self.warn(
+                    f"warning: {where}: {getattr(error, 'strerror', None) or error}; "
+                    "not saved, training goes on"
+                )
+            return False
+        return True
+
+
 def sync(folder: Path) -> None:
-    """Make the names in a folder durable: until then a power cut may undo what was renamed."""
+    """Flush a folder's names to the disk: until then a power cut may undo a rename."""
     fd = calls.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         calls.fsync(fd)
@@ -81,7 +107,7 @@ def sync(folder: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete a folder and all in it, or whatever else has its name; links are deleted, not followed."""
+    """Delete a folder and all in it, or a file; symbolic links are deleted, not followed."""
     if not stat.S_ISDIR(calls.lstat(path).st_mode):
         calls.unlink(path)
         return
@@ -91,14 +117,16 @@ def remove(path: Path) -> None:
 
 
 def lock(folder: Path) -> int:
-    """Take the folder's lock, making the folder if need be; InputError, naming who has it, if it is taken."""
+    """Take the folder's lock, creating the folder if needed; InputError, naming the owner, if it is taken."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with suppress(OSError):
             sync(folder.parent)
         fd = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose a folder that you may write to") from error
+        raise InputError(
+            f"{folder}: cannot be written ({error.strerror}); choose a folder that you may write to"
+        ) from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.ftruncate(fd, 0)
@@ -107,8 +135,12 @@ def lock(folder: Path) -> int:
         owner = re.fullmatch(r"pid [0-9]+ on [\w.-]*", os.pread(fd, 200, 0).decode(errors="replace"))
         os.close(fd)
         who = owner[0] if owner else "another process"
-        raise InputError(f"{folder}: {who} is writing there; wait for it, stop it, or use another run folder") from error
+        raise InputError(
+            f"{folder}: {who} is writing there; wait for it, stop it, or use another run folder"
+        ) from error
     except OSError as error:
         os.close(fd)
-        raise InputError(f"{folder}: cannot be locked ({error.strerror}); choose a folder on a local disk") from error
+        raise InputError(
+            f"{folder}: cannot be locked ({error.strerror}); choose a folder on a local disk"
+        ) from error
     return fd

@@ -1,6 +1,6 @@
-"""manifest.json: what a checkpoint consists of, to the byte; checked field by field, because anyone may have written it.
+"""manifest.json: the exact content of a checkpoint, checked field by field, as anyone may have written it.
 
-Its seal, the sha256 of all the rest, says that nothing changed by accident since it was written.
+Its seal, the sha256 of all the rest, shows that nothing changed by accident since it was written.
 """
 
 from __future__ import annotations
@@ -17,16 +17,22 @@ import numpy as np
 from swingup.storage import disk
 from swingup.storage.disk import Damaged
 
-FORMAT = 1
-MANIFEST_BYTES = 64 << 20  # more than any real one, so that a wrong file is not read into memory
-DTYPES = ("bool", *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)), "float16", "float32", "float64")
+FORMAT = 2  # format 1 used other tensor names
+MANIFEST_BYTES = 64 << 20  # more than any real one: a wrong file is not read into memory
+DTYPES = (
+    "bool",
+    *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
+    "float16",
+    "float32",
+    "float64",
+)
 LEARNER, MANIFEST = "learner.safetensors", "manifest.json"
 NAME = re.compile(r"\.?step-([0-9]{10,18})(\.part|\.old)?")
 SHA = re.compile(r"[0-9a-f]{64}")
 
 
 class Piece(NamedTuple):
-    """A file as a manifest knows it."""
+    """The sha256 and size of a file, as a manifest lists them."""
 
     sha256: str
     bytes: int
@@ -42,10 +48,10 @@ class Ring(NamedTuple):
 
 
 class Manifest(NamedTuple):
-    """manifest.json, checked field by field."""
+    """The content of manifest.json, checked field by field."""
 
     step: int
-    head: int
+    added: int
     best: bool
     about: dict[str, Any]
     learner: Piece
@@ -53,30 +59,33 @@ class Manifest(NamedTuple):
     ring: Ring | None
 
 
-def place(folder: Path, step: int, mark: str = "") -> Path:
-    """Where the checkpoint of a step lies; `.part` and `.old` are the hidden names beside it."""
+def checkpoint_path(folder: Path, step: int, mark: str = "") -> Path:
+    """The path of a step's checkpoint; `.part` and `.old` mark the hidden names beside it."""
     return folder / f"{'.' if mark else ''}step-{step:010d}{mark}"
 
 
-def take(path: Path, piece: Piece) -> bytes:
-    """The bytes of a file that is what the manifest says; Damaged if not."""
+def read_piece(path: Path, piece: Piece) -> bytes:
+    """The bytes of a file; Damaged unless size and sha256 are those in the manifest."""
     data = disk.slurp(path, piece.bytes)
     if len(data) != piece.bytes:
         raise Damaged(f"{path}: cut short, {len(data)} of {piece.bytes} bytes")
     if hashlib.sha256(data).hexdigest() != piece.sha256:
-        raise Damaged(f"{path}: its sha256 is not the manifest's, so its content has changed since it was saved")
+        raise Damaged(
+            f"{path}: its sha256 is not the manifest's, so its content has changed since it was saved"
+        )
     return data
 
 
 def seal(body: dict[str, Any]) -> bytes:
-    """The one way to write a manifest: JSON with sorted keys and the sha256 of all the rest in it."""
-    plain = json.loads(json.dumps(body))  # keys become strings now, or their order would differ when read again
+    """The only form of a manifest on disk: JSON with sorted keys and the sha256 of all the rest in it."""
+    # Keys become strings now, or their order would differ when read again.
+    plain = json.loads(json.dumps(body))
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
     return (json.dumps(plain | {"sha256": digest}, sort_keys=True, indent=1) + "\n").encode()
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest of the checkpoint in a folder; Damaged unless every byte is as `seal` wrote it."""
+    """The manifest of a checkpoint folder; Damaged unless every byte is as `seal` wrote it."""
     file, name = path / MANIFEST, NAME.fullmatch(path.name)
     if path.is_symlink():
         raise Damaged(f"{path}: a symbolic link, not a folder")
@@ -84,67 +93,86 @@ def read_manifest(path: Path) -> Manifest:
     try:
         body = json.loads(raw)
         version = body["format"]
-        if type(version) is int and version > FORMAT:
-            raise Damaged(f"{file}: format {version}, and this swingup reads up to {FORMAT}; update swingup", unsure=True)
-        # Bytes, not values: a flipped bit that leaves the value (1e-5, 1E-5) and a name given twice count as damage too.
+        if type(version) is int and version != FORMAT and version > 0:
+            fix = (
+                "update swingup"
+                if version > FORMAT
+                else "go on with the swingup that saved it, or train anew"
+            )
+            raise Damaged(
+                f"{file}: format {version}, and this swingup reads format {FORMAT}; {fix}", unsure=True
+            )
+        # Bytes, not values: a flipped bit that keeps the value (1e-5, 1E-5) or a repeated name is damage too.
         if seal({k: v for k, v in body.items() if k != "sha256"}) != raw:
-            raise Damaged(f"{file}: its own sha256 does not match, so its content has changed since it was saved")
+            raise Damaged(
+                f"{file}: its own sha256 does not match, so its content has changed since it was saved"
+            )
         manifest = understand(body)
         if name is None or manifest.step != int(name[1]):
             raise ValueError(f"it is of step {manifest.step}, its folder is not")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise Damaged(f"{file}: not a manifest of swingup ({type(error).__name__}: {error!s:.100})") from error
+        raise Damaged(
+            f"{file}: not a manifest of swingup ({type(error).__name__}: {error!s:.100})"
+        ) from error
     return manifest
 
 
 def understand(body: dict[str, Any]) -> Manifest:
-    """The fields of a manifest's JSON; KeyError, TypeError or ValueError where one is not what it should be."""
+    """The Manifest in a file's JSON; KeyError, TypeError or ValueError if a field is not valid."""
     if set(body["files"]) != {LEARNER}:
         raise ValueError(f"its files are not just {LEARNER}")
     if type(body["about"]) is not dict or type(body["best"]) is not bool or body["format"] != FORMAT:
         raise TypeError("about, best or format")
     tensors = {str(name): (shape(t["shape"]), dtype(t["dtype"])) for name, t in body["tensors"].items()}
-    head, ring = count(body["head"]), None
+    added, ring = count(body["added"]), None
     if body["ring"] is not None:
         pieces = tuple(piece(p) for p in body["ring"]["segments"])
-        ring = Ring(shape(body["ring"]["shape"]), dtype(body["ring"]["dtype"]), count(body["ring"]["chunk"]), pieces)
+        ring = Ring(
+            shape(body["ring"]["shape"]), dtype(body["ring"]["dtype"]), count(body["ring"]["chunk"]), pieces
+        )
         if len(ring.shape) != 3 or 0 in ring.shape or ring.chunk == 0:
             raise ValueError(f"a ring of shape {ring.shape} in pieces of {ring.chunk}")
-        # The number first: a hostile head would make a list of 10^18 spans.
-        if -(-min(head, ring.shape[0]) // ring.chunk) != len(pieces):
-            raise ValueError(f"{len(pieces)} segments do not hold {head} time steps of {ring.chunk} each")
+        # Checked before `spans`: a hostile count would make a list of 10^18.
+        if -(-min(added, ring.shape[0]) // ring.chunk) != len(pieces):
+            raise ValueError(f"{len(pieces)} segments do not hold {added} time steps of {ring.chunk} each")
         row = math.prod(ring.shape[1:]) * np.dtype(ring.dtype).itemsize
-        if any(p.bytes != (b - a) * row for p, (a, b) in zip(pieces, spans(ring, head), strict=True)):
+        if any(p.bytes != (b - a) * row for p, (a, b) in zip(pieces, spans(ring, added), strict=True)):
             raise ValueError("a segment's size does not match the ring's shape")
-    return Manifest(count(body["step"]), head, body["best"], body["about"], piece(body["files"][LEARNER]), tensors, ring)
+    return Manifest(
+        count(body["step"]), added, body["best"], body["about"], piece(body["files"][LEARNER]), tensors, ring
+    )
 
 
 def count(value: Any) -> int:
+    """The value, if it is an integer in [0, 2^63); else ValueError."""
     if type(value) is not int or not 0 <= value < 2**63:
         raise ValueError(f"{value!r:.40} is not a count")
     return value
 
 
 def shape(value: Any) -> tuple[int, ...]:
+    """A shape from its JSON list; TypeError or ValueError if it is not one."""
     if type(value) is not list or len(value) > 32:
         raise TypeError(f"{value!r:.40} is not a shape")
     return tuple(count(v) for v in value)
 
 
 def dtype(value: Any) -> str:
+    """The value, if it is one of DTYPES; else ValueError."""
     if value not in DTYPES:
         raise ValueError(f"{value!r:.40} is not a dtype")
     return value
 
 
 def piece(value: Any) -> Piece:
-    # A segment's name is made of this alone, so there is no path to escape with.
+    """A Piece from its JSON; ValueError if its sha256 or size is not valid."""
+    # A segment's file name is made of this alone, so it cannot lead out of the folder.
     if type(value["sha256"]) is not str or not SHA.fullmatch(value["sha256"]):
         raise ValueError(f"{value['sha256']!r:.40} is not a sha256")
     return Piece(value["sha256"], count(value["bytes"]))
 
 
-def spans(ring: Ring, head: int) -> list[tuple[int, int]]:
-    """From which to which time step of the ring each segment goes, over the part that holds data."""
-    held = min(head, ring.shape[0])
+def spans(ring: Ring, added: int) -> list[tuple[int, int]]:
+    """The time steps [start, stop) of the ring in each segment, over the part that holds data."""
+    held = min(added, ring.shape[0])
     return [(a, min(a + ring.chunk, held)) for a in range(0, held, ring.chunk)]

@@ -1,4 +1,4 @@
-"""A policy as one safetensors file: weights, and all that acting needs; no pickle."""
+"""A policy as one safetensors file: the weights and everything that acting needs; no pickle."""
 
 from __future__ import annotations
 
@@ -13,18 +13,23 @@ import numpy as np
 
 from swingup.core.networks import Actor
 from swingup.core.policy import Policy
-from swingup.core.running_statistics import Moments
+from swingup.core.running_statistics import RunningStatistics
 from swingup.errors import InputError
 from swingup.types import Spec
 
 
 def save_policy(path: Path, policy: Policy) -> None:
-    """Write a policy as one safetensors file: weights, and in its metadata all that acting needs."""
+    """Write a policy as one safetensors file: its arrays, and in the metadata the rest that acting needs."""
     from safetensors.numpy import save
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {f"{i}.{k}": np.ascontiguousarray(v) for i, layer in enumerate(policy.params) for k, v in layer.items()}
-    tensors |= {f"moments.{k}": np.asarray(v) for k, v in (policy.moments._asdict() if policy.moments else {}).items()}
+    tensors = {
+        f"{i}.{k}": np.ascontiguousarray(v) for i, layer in enumerate(policy.params) for k, v in layer.items()
+    }
+    tensors |= {
+        f"moments.{k}": np.asarray(v)
+        for k, v in (policy.obs_statistics._asdict() if policy.obs_statistics else {}).items()
+    }
     actor = {"hidden": policy.actor.hidden, "layer_norm": policy.actor.layer_norm}
     about = {"format": 1, "spec": dataclasses.asdict(policy.spec), **actor}
     part = path.with_name(f".{path.name}.part")
@@ -33,13 +38,14 @@ def save_policy(path: Path, policy: Policy) -> None:
 
 
 def load_policy(path: Path) -> Policy:
-    """Read what `save_policy` wrote; InputError where it is missing or not one of ours."""
+    """Read what `save_policy` wrote; InputError if it is missing or not a policy of swingup."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
         best = path.with_name("best.safetensors").is_file()
         raise InputError(
-            f"{path}: no such policy{'; there is one of the best evaluation: --best' if best else '; the run has not saved one yet'}"
+            f"{path}: no such policy; "
+            f"{'there is one of the best evaluation: --best' if best else 'the run has not saved one yet'}"
         )
     try:
         with safe_open(path, "numpy") as file:
@@ -50,12 +56,30 @@ def load_policy(path: Path) -> Policy:
         if len(hidden) > len(tensors):
             raise ValueError(f"{len(hidden)} layers in {len(tensors)} arrays")
         actor = Actor(spec.obs_size, spec.action_size, hidden, layer_norm=bool(about["layer_norm"]))
-        layers = [{k: array(tensors, f"{i}.{k}", s) for k, s in shapes.items()} for i, shapes in enumerate(actor_shapes(actor))]
+        layers = [
+            {k: array(tensors, f"{i}.{k}", s) for k, s in shapes.items()}
+            for i, shapes in enumerate(actor_shapes(actor))
+        ]
         sizes = {"total": (), "mean": (spec.obs_size,), "m2": (spec.obs_size,)}
-        moments = Moments(*(array(tensors, f"moments.{k}", s) for k, s in sizes.items())) if "moments.mean" in tensors else None
-    except (SafetensorError, OSError, LookupError, TypeError, ValueError, AttributeError, RecursionError, MemoryError) as error:
-        raise InputError(f"{path}: not a policy of swingup ({type(error).__name__}: {error!s:.200})") from error
-    return Policy(actor, tuple(layers), spec, moments)
+        statistics = (
+            RunningStatistics(*(array(tensors, f"moments.{k}", s) for k, s in sizes.items()))
+            if "moments.mean" in tensors
+            else None
+        )
+    except (
+        SafetensorError,
+        OSError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RecursionError,
+        MemoryError,
+    ) as error:
+        raise InputError(
+            f"{path}: not a policy of swingup ({type(error).__name__}: {error!s:.200})"
+        ) from error
+    return Policy(actor, tuple(layers), spec, statistics)
 
 
 def actor_shapes(actor: Actor) -> list[dict[str, tuple[int, ...]]]:
@@ -69,7 +93,7 @@ def actor_shapes(actor: Actor) -> list[dict[str, tuple[int, ...]]]:
 
 
 def array(tensors: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """One array, if it is of that shape and holds finite numbers."""
+    """The named array; LookupError or ValueError unless it has this shape and finite float32 numbers."""
     found = tensors[name]
     if found.shape != shape or found.dtype != np.float32 or not np.isfinite(found).all():
         raise ValueError(f"{name} is not of finite float32 numbers {shape}")
@@ -77,6 +101,7 @@ def array(tensors: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> 
 
 
 def whole_numbers(values: Any) -> tuple[int, ...]:
+    """A tuple from a list of integers in [1, 2^31); else ValueError."""
     if not isinstance(values, list) or not all(type(v) is int and 0 < v < 2**31 for v in values):
         raise ValueError(f"{values!r:.60} is not a list of whole numbers")
     return tuple(values)

@@ -1,4 +1,4 @@
-"""CSV files of a run."""
+"""Append to, cut and read the CSV files of a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from swingup.storage.text_file import write
 
 
 def append_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Add rows to a CSV file, its header first if it is new."""
+    """Append rows to a CSV file, with the header first if the file is new."""
     if not rows:
         return
     import csv
@@ -26,19 +26,22 @@ def append_csv(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def cut_csv(path: Path, step: int) -> None:
-    """Drop the rows beyond `step`, and a last line that was cut off while being written."""
+    """Drop the rows after `step`, and a last line that was only partly written."""
     if not path.exists():
         return
-    head, *rows = path.read_text().splitlines(keepends=True) or [""]
-    at = head.rstrip("\r\n").split(",").index("step")
+    header, *rows = path.read_text().splitlines(keepends=True) or [""]
+    at = header.rstrip("\r\n").split(",").index("step")
     whole = [row for row in rows if row.endswith("\n")]
     kept = [row for row in whole if int(row.split(",")[at]) <= step]
     if len(kept) < len(rows):
-        write(path, head + "".join(kept))
+        write(path, header + "".join(kept))
 
 
 def read_csv(path: Path) -> dict[str, np.ndarray]:
-    """A CSV of numbers as columns; no rows, no columns."""
+    """The columns of a CSV file of numbers, by name; {} if the file is missing or has no rows.
+
+    Empty cells are NaN. InputError if a value is not a number.
+    """
     import csv
 
     if not path.exists():
@@ -46,6 +49,8 @@ def read_csv(path: Path) -> dict[str, np.ndarray]:
     try:
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
-        return {k: np.array([float(r[k]) if r[k] else np.nan for r in rows]) for k in (rows[0] if rows else {})}
+        return {
+            k: np.array([float(r[k]) if r[k] else np.nan for r in rows]) for k in (rows[0] if rows else {})
+        }
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise InputError(f"{path}: not a table of numbers ({error!s:.200})") from error

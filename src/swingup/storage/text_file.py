@@ -13,14 +13,14 @@ TEXT_BYTES = 1 << 20  # more than any settings or result
 
 
 def write(path: Path, text: str) -> None:
-    """Write a whole file or none of it: a reader never sees half."""
+    """Write a whole file or none of it: a reader never gets half."""
     part = path.with_name(f".{path.name}.part")
     part.write_text(text)
     os.replace(part, path)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file's object; InputError where it is none, is larger than any of ours, or gives a name twice."""
+    """The object in a JSON file; InputError if it is not one, exceeds TEXT_BYTES or repeats a name."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(found := dict(pairs)) < len(pairs):
@@ -34,7 +34,11 @@ def read_json(path: Path) -> dict[str, Any]:
             raise ValueError(f"more than {TEXT_BYTES >> 20} MiB")
         values = json.loads(text, object_pairs_hook=once)
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read ({error!s:.200}); is {path.parent} the folder of a run?") from error
+        raise InputError(
+            f"{path}: cannot be read ({error!s:.200}); is {path.parent} the folder of a run?"
+        ) from error
     if not isinstance(values, dict):
-        raise InputError(f"{path}: holds a {type(values).__name__}, not settings; is {path.parent} the folder of a run?")
+        raise InputError(
+            f"{path}: holds a {type(values).__name__}, not settings; is {path.parent} the folder of a run?"
+        )
     return values

@@ -1,1 +1,1 @@
-"""Commands that look at the machine: doctor and bench."""
+"""Commands that examine the machine: doctor and bench."""

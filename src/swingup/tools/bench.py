@@ -1,25 +1,24 @@
-"""How fast does it train here, how much of that is the machine's matrix products, and where does the rest go?"""
+"""`swingup bench`: the speed of training on this machine, and the parts of a training step's time."""
 
 from __future__ import annotations
 
 import statistics
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from swingup.config.settings import Config
 from swingup.core.agent import Agent
 from swingup.errors import InputError
+from swingup.training.build import RunBuilder
 
-# Steps that are timed together, and how often; the medians count.
+# Calls that are timed together, and rounds of them; the median over rounds is reported.
 WINDOW, ROUNDS = 100, 7
 
 
 class Part(NamedTuple):
-    """One part of a training step: microseconds, median over rounds."""
+    """One part of a training step: its name and microseconds."""
 
     name: str
     us: float
@@ -27,8 +26,11 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """What a benchmark found. us: a whole training step; limit_us: its products alone at `gflops`, the machine's best for the largest
-    layer; parts: where the step's time goes."""
+    """The result of a benchmark.
+
+    us: a time step of all environments with its updates, in microseconds; mflop: its matrix products; gflops:
+    the machine's speed for the product of the largest layer; parts: what the step's time consists of.
+    """
 
     env: str
     preset: str
@@ -40,17 +42,18 @@ class Report:
 
     @property
     def limit_us(self) -> float:
+        """Microseconds of the matrix products alone, at `gflops`."""
         return self.mflop / self.gflops * 1e3
 
 
 def flops(agent: Agent) -> float:
-    """Multiplications and additions of the matrix products in one update: targets, critics, and the actor's share of a delay.
+    """Multiplications and additions of the matrix products in one update: targets, critics, 1/D of the actor.
 
-    No gradient is counted that nothing needs: towards observations, or of the critic's weights in the actor's loss.
+    Gradients that nothing needs are not counted: of observations, or of critic weights in the actor's loss.
     """
 
     def stack(net: Any, action: int = 0) -> tuple[int, int]:
-        """Products of a forward pass, and of a gradient's way back to the layers above the first; per row."""
+        """Products per row of a forward pass, and of a backward pass to the layers above the first."""
         sizes = [net.obs_size, *net.hidden, getattr(net, "outputs", 1) or 1]
         if not action:
             sizes[-1] = net.action_size
@@ -68,7 +71,7 @@ def flops(agent: Agent) -> float:
 
 
 def seconds(once: Callable[[], Any], count: int = WINDOW) -> float:
-    """Seconds of each of the `count` units of work that a call does: the median over rounds, after one that does not count."""
+    """Seconds of each of the `count` units of work in a call: the median over rounds, after a first one."""
     out = []
     for _ in range(ROUNDS + 1):
         began = time.perf_counter()
@@ -78,7 +81,7 @@ def seconds(once: Callable[[], Any], count: int = WINDOW) -> float:
 
 
 def products(agent: Agent) -> float:
-    """GFLOP/s of XLA's matrix product in a hot loop, for the minibatch and the largest layer."""
+    """GFLOP/s of XLA's matrix product in a compiled loop, for the minibatch and the largest layer."""
     import jax
     import jax.numpy as jnp
 
@@ -89,46 +92,47 @@ def products(agent: Agent) -> float:
     return 2 * agent.batch * k * n / seconds(lambda: run(x).block_until_ready(), 2 * WINDOW) / 1e9
 
 
-def bench(config: Config) -> Report:
-    """Train for some seconds and take apart what a step costs; nothing is kept.
+def bench(builder: RunBuilder) -> Report:
+    """Train for some seconds and measure the parts of a training step; nothing is saved.
 
-    Raises InputError where the settings or the environment cannot be used, or the environment is itself compiled.
+    Raises InputError where the settings or the environment cannot be used, or the environment is in JAX.
     """
     from swingup import runtime
-    from swingup.config.settings import check
     from swingup.envs.registry import in_jax
-    from swingup.training.build import enough_memory, fit, make_loop
-    from swingup.training.environments import make_envs
+    from swingup.training.environments import open_environments
     from swingup.training.options import Options
 
-    if in_jax(config.env):
-        raise InputError(f"bench {config.env}: its steps are part of one compiled program; use a Gymnasium environment")
-    config = check(replace(config, warmup=max(config.batch, config.envs), workers=None))
-    with ExitStack() as stack:
-        envs = make_envs(config, config.env, Options())
-        for each in envs.hosts:
-            stack.callback(each.close)
-        fit(config, envs.testing.spec)
-        enough_memory(config, envs.testing.spec.layout.width)
-        runtime.prepare(config.threads)
-        loop: Any = make_loop(replace(config, steps=2**31 - 1, eval_every=2**30), envs)
+    env_name = builder.env
+    if in_jax(env_name):
+        raise InputError(
+            f"bench {env_name}: its steps are part of one compiled program; use a Gymnasium environment"
+        )
+    batch, n = builder.settings["batch"], builder.settings["envs"]
+    builder = builder.replace(warmup=max(batch, n), workers=None, steps=2**31 - 1, eval_every=2**30)
+    with open_environments(builder.environments(env_name, Options())) as envs:
+        builder.check(envs.evaluation.spec)
+        runtime.prepare(builder.threads)
+        loop: Any = builder.loop(envs)
         while loop.iteration <= loop.plan.warmup_iterations + WINDOW:
-            loop.tick()
+            loop.step()
         agent = loop.plan.agent
         per_step = float(loop.plan.updates) * loop.plan.n  # updates for each time step of the environments
-        whole = seconds(lambda: [loop.tick() for _ in range(WINDOW)]) / loop.plan.block
-        loop.tick(ahead=False)
+        whole = seconds(lambda: [loop.step() for _ in range(WINDOW)]) / loop.plan.block
+        loop.step(ahead=False)
         env, acting = environment(loop), acts(loop)
-        update, called = fused(loop) / loop.plan.block, one_call(loop) / loop.plan.block
+        update, called = update_in_loop(loop) / loop.plan.block, one_call(loop) / loop.plan.block
         parts = (
             Part("environment, checks, packing", env * 1e6),
             Part("choosing an action", acting * 1e6),
             Part("update, in a compiled loop", update * 1e6),
             Part("calling it from Python instead", (called - update) * 1e6),
-            Part("the loop around it, less what goes on at the same time", (whole - env - acting - called) * 1e6),
+            Part(
+                "the loop around it, less what goes on at the same time",
+                (whole - env - acting - called) * 1e6,
+            ),
         )
         work = flops(agent) * per_step / 1e6
-        return Report(config.env, config.preset, config.threads, whole * 1e6, work, products(agent), parts)
+        return Report(env_name, builder.preset, builder.threads, whole * 1e6, work, products(agent), parts)
 
 
 def environment(loop: Any) -> float:
@@ -140,7 +144,7 @@ def environment(loop: Any) -> float:
 
 
 def acts(loop: Any) -> float:
-    """Seconds of a call of `act`, its answer read."""
+    """Seconds of a call of `act`, including reading its result."""
     import numpy as np
 
     first = np.zeros(loop.plan.n, np.float32)
@@ -154,27 +158,27 @@ def acts(loop: Any) -> float:
 
 
 def one_call(loop: Any) -> float:
-    """Seconds of a call of `improve`, its answer read."""
+    """Seconds of a call of `train_step`, including reading its metrics."""
     import numpy as np
 
     rows = empty_rows(loop)
 
     def once() -> None:
         for _ in range(WINDOW):
-            loop.state, (_, metrics) = loop.improve(loop.state, rows)
+            loop.state, (_, metrics) = loop.train_step(loop.state, rows)
             np.asarray(metrics)
 
     return seconds(once)
 
 
-def fused(loop: Any) -> float:
-    """Seconds of an iteration of `improve` inside one compiled loop."""
+def update_in_loop(loop: Any) -> float:
+    """Seconds of a `train_step` inside one compiled loop."""
     import jax
 
     from swingup.core import engine
 
     plan, rows = loop.plan, empty_rows(loop)
-    body = lambda i, state: engine.improve(plan, state, rows)[0]
+    body = lambda i, state: engine.train_step(plan, state, rows)[0]
     run = jax.jit(lambda state: jax.lax.fori_loop(0, WINDOW, body, state), donate_argnums=0)
 
     def once() -> None:
@@ -184,23 +188,30 @@ def fused(loop: Any) -> float:
 
 
 def empty_rows(loop: Any) -> Any:
+    """The rows[K, N, W] of an iteration, all zero."""
     import numpy as np
 
     return np.zeros((loop.plan.block, loop.plan.n, loop.plan.agent.layout.width), np.float32)
 
 
 def show(report: Report, console: Any) -> None:
-    """The report as a table."""
+    """Print the report on a rich console, as a table."""
     from rich.table import Table
 
-    console.print(f"{report.env} · preset {report.preset} · {report.threads} thread{'s' if report.threads > 1 else ''}")
-    console.print(f"{1e6 / report.us:,.0f} steps/s: {report.us:,.0f} µs a step of every environment, medians of {ROUNDS} rounds\n")
+    console.print(
+        f"{report.env} · preset {report.preset} · {report.threads} thread{'s' if report.threads > 1 else ''}"
+    )
+    console.print(
+        f"{1e6 / report.us:,.0f} steps/s: {report.us:,.0f} µs a step of every environment, "
+        f"medians of {ROUNDS} rounds\n"
+    )
     table = Table("where it goes", "µs", "share", box=None)
     for part in report.parts:
         table.add_row(part.name, f"{part.us:,.0f}", f"{part.us / report.us:.0%}")
     console.print(table)
     update = report.parts[2].us
     console.print(
-        f"\nThe update's matrix products: {report.mflop:,.0f} MFLOP, {report.limit_us:,.0f} µs at the {report.gflops:,.0f} GFLOP/s that this machine "
-        f"gives them alone. The update runs at {report.limit_us / update:.0%} of that limit, the whole step at {report.limit_us / report.us:.0%}."
+        f"\nThe update's matrix products: {report.mflop:,.0f} MFLOP, {report.limit_us:,.0f} µs at the "
+        f"{report.gflops:,.0f} GFLOP/s that this machine gives them alone. The update runs at "
+        f"{report.limit_us / update:.0%} of that limit, the whole step at {report.limit_us / report.us:.0%}."
     )

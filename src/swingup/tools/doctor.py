@@ -1,37 +1,44 @@
-"""`swingup doctor`: what swingup runs on, whether it will work, and how fast it is here.
+"""`swingup doctor`: what swingup runs on, whether it will work, and how fast it is on this machine.
 
-Whatever may crash, hang or print is done by a child process (`child.ask`), JAX included: a broken driver must not take its own
-diagnosis down. `examine` gathers facts, `show` prints them, `dataclasses.asdict` makes them JSON.
+Whatever may crash, hang or print runs in a child process (`subprocess_call.ask`), JAX included: a broken
+driver must not stop the diagnosis. `examine` gathers facts, `show` prints them, `asdict` makes them JSON.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import platform
 import re
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from swingup.config.presets import base
-from swingup.config.settings import Config, check
-from swingup.errors import InputError
 from swingup.tools.doctor_graphics import attempt, trials, window
-from swingup.tools.doctor_packages import Check, engine, gpu, nvidia, packages, requirements, version, versions
+from swingup.tools.doctor_packages import (
+    Check,
+    engine,
+    gpu,
+    nvidia,
+    packages,
+    requirements,
+    version,
+    versions,
+)
 from swingup.tools.doctor_speed import Speed, several
 from swingup.tools.subprocess_call import ask
+from swingup.training.build import RunBuilder
 
-# Load per core from which a measurement is not to be trusted; difference that counts as one.
+# Load per core above which a measurement is unreliable; factor below which two speeds count as equal.
 BUSY, ALIKE = 0.5, 1.1
 
 
 @dataclass(frozen=True)
 class Machine:
-    """The computer: cores are those this process may use, load is the average of the last minute (None where unknown)."""
+    """The computer. cores: those this process may use; load: of the last minute, None where unknown."""
 
     system: str
     python: str
@@ -41,12 +48,13 @@ class Machine:
 
     @property
     def busy(self) -> bool:
+        """Whether the load makes a measurement unreliable."""
         return self.load is not None and self.load > BUSY * self.cores
 
 
 @dataclass(frozen=True)
 class Report:
-    """All that `examine` found. versions: None where not installed; works: whether training will run here."""
+    """The result of `examine`. versions: None where not installed; works: whether training will run here."""
 
     works: bool
     machine: Machine
@@ -59,51 +67,58 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Doctor:
-    """Tell what swingup runs on, whether it works, and how fast it is here."""
+class Workload:
+    """What is measured: the sizes of an observation and of an action, and the settings of the run."""
 
-    obs: int = 3
-    """Numbers in an observation of the environment that you have in mind."""
-    actions: int = 1
-    """Numbers in its action."""
-    hidden: tuple[int, ...] | None = None
-    """Widths of the hidden layers; by default those of the preset pendulum."""
-    batch: int | None = None
-    """Transitions in a minibatch; by default that of the preset pendulum."""
-    seconds: float = 2.0
-    """Time for the measurement, besides starting and compiling."""
-    json: bool = False
-    """The findings as one JSON line on stdout."""
+    obs: int
+    actions: int
+    builder: RunBuilder
 
-    def settings(self) -> Config:
-        """The settings to measure with; InputError where a flag is not usable."""
-        for name, value in (("obs", self.obs), ("actions", self.actions)):
-            if not 1 <= value <= 100_000:
-                raise InputError(f"--{name} {value}: expected a number from 1 to 100000")
-        if not 0 < self.seconds <= 600:
-            raise InputError(f"--seconds {self.seconds}: expected a number above 0 up to 600")
-        config = base("", "pendulum")
-        hidden = config.hidden if self.hidden is None else self.hidden
-        batch = config.batch if self.batch is None else self.batch
-        return check(replace(config, hidden=hidden, action_layer=1, batch=batch, capacity=max(config.capacity, batch)))
+    def __str__(self) -> str:
+        s, sizes = (
+            self.builder.settings,
+            f"{several(self.obs, 'observation')}, {several(self.actions, 'action')}",
+        )
+        return f"{sizes}, hidden layers {'-'.join(map(str, s['hidden']))}, minibatch {s['batch']}"
 
 
-def examine(obs: int, actions: int, config: Config, seconds: float) -> Report:
-    """Look at everything and measure for `seconds`, with the network and minibatch of `config` on an environment of those sizes.
+def workload_of(obs: int, actions: int, hidden: tuple[int, ...] | None, batch: int | None) -> Workload:
+    """The workload of an environment of these sizes; hidden and batch: by default those of preset pendulum.
 
-    Never raises for what it finds; nothing is looked up on the network. Takes some five seconds more than `seconds`.
+    InputError where a value is not usable.
     """
-    machine, found = look(), versions()
+    builder = RunBuilder(base("", "pendulum"))
+    hidden = builder.settings["hidden"] if hidden is None else hidden
+    batch = builder.settings["batch"] if batch is None else batch
+    capacity = max(builder.settings["capacity"], batch)
+    return Workload(
+        obs, actions, builder.replace(hidden=hidden, action_layer=1, batch=batch, capacity=capacity)
+    )
+
+
+def examine(workload: Workload, seconds: float) -> Report:
+    """Examine the machine, and measure the workload for `seconds`.
+
+    Never raises for what it finds, and uses no network. Takes about five seconds more than `seconds`.
+    """
+    machine, found, builder = look(), versions(), workload.builder
     with ThreadPoolExecutor() as pool:
         pictures = [*pool.map(attempt, trials()), window()]
-    counts = [config.threads, *({1, 2} - {config.threads})]
+    counts = [builder.threads, *({1, 2} - {builder.threads})]
     answers = []
     for threads in counts:
-        only = {} if threads == config.threads else {"JAX_PLATFORMS": "cpu"}
-        settings = dataclasses.asdict(replace(config, threads=threads))
+        only = {} if threads == builder.threads else {"JAX_PLATFORMS": "cpu"}
+        settings = builder.replace(threads=threads).settings
         # Without this JAX takes most of the GPU's memory, and fails where a training run holds it.
         env = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **only}
-        answers.append(ask("tools.doctor_speed:compute", (obs, actions, settings, seconds / len(counts)), env, 120 + seconds))
+        answers.append(
+            ask(
+                "tools.doctor_speed:compute",
+                (workload.obs, workload.actions, settings, seconds / len(counts)),
+                env,
+                120 + seconds,
+            )
+        )
     devices = tuple(answers[0].value["devices"]) if answers[0].value else ()
     speeds = tuple(Speed(**s) for a in answers if a.value for s in a.value["speeds"])
     essential = [packages(requirements(), version), engine(answers[0], found, os.environ)]
@@ -114,27 +129,27 @@ def examine(obs: int, actions: int, config: Config, seconds: float) -> Report:
         versions=found,
         devices=devices,
         checks=(*essential, graphics, *pictures),
-        workload=f"{several(obs, 'observation')}, {several(actions, 'action')}, "
-        f"hidden layers {'-'.join(map(str, config.hidden))}, minibatch {config.batch}",
+        workload=str(workload),
         speeds=tuple(sorted(speeds, key=lambda s: (s.threads, s.device))),
-        advice=advise(speeds, config, machine),
+        advice=advise(speeds, builder, machine),
     )
 
 
 def look() -> Machine:
-    """The machine, as it is before anything is measured."""
+    """The machine, with its load before anything is measured."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     load = None if sys.platform == "win32" else round(os.getloadavg()[0], 2)
     return Machine(platform.platform(terse=True), platform.python_version(), cpu_model(), cores, load)
 
 
 def cpu_model(info: Path = Path("/proc/cpuinfo")) -> str:
+    """The name of the CPU's model."""
     text = info.read_text() if info.is_file() else ""
     named = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
     return named[1] if named else platform.processor() or platform.machine()
 
 
-def advise(speeds: Sequence[Speed], config: Config, machine: Machine) -> tuple[str, ...]:
+def advise(speeds: Sequence[Speed], builder: RunBuilder, machine: Machine) -> tuple[str, ...]:
     """What to choose on this machine, in sentences."""
     if not speeds:
         return ()
@@ -143,18 +158,24 @@ def advise(speeds: Sequence[Speed], config: Config, machine: Machine) -> tuple[s
     words = []
     if machine.busy:
         words.append(
-            f"The machine was busy (load {machine.load} on {several(machine.cores, 'core')}): measure again when it is not."
+            f"The machine was busy (load {machine.load} on {several(machine.cores, 'core')}): "
+            "measure again when it is not."
         )
     if cpus and len(cpus) < len(speeds):
         how = "put JAX_PLATFORMS=cpu before the command" if best.threads else "JAX does so by itself"
-        words.append(f"Train on the {best.device}, the fastest here for environments that run in Python: {how}.")
+        words.append(
+            f"Train on the {best.device}, the fastest here for environments that run in Python: {how}."
+        )
     if len(cpus) > 1 and not machine.busy:
         times = cpus[-1].iteration_us / cpus[0].iteration_us
         counts = " and ".join(str(n) for n in sorted(c.threads for c in cpus))
-        alike = f"On the CPU, {counts} threads are equally fast: leave --threads at {config.threads}."
-        faster = f"On the CPU, choose --threads {cpus[0].threads}: {times:.1f} times as fast as {cpus[-1].threads}."
+        alike = f"On the CPU, {counts} threads are equally fast: leave --threads at {builder.threads}."
+        faster = (
+            f"On the CPU, choose --threads {cpus[0].threads}: "
+            f"{times:.1f} times as fast as {cpus[-1].threads}."
+        )
         words.append(alike if times < ALIKE else faster)
-    rate = config.envs * 1e6 / best.iteration_us
+    rate = builder.settings["envs"] * 1e6 / best.iteration_us
     words.append(f"That is up to {rate:,.0f} environment steps a second, less the environment's own time.")
     return tuple(words)
 
@@ -163,7 +184,7 @@ def advise(speeds: Sequence[Speed], config: Config, machine: Machine) -> tuple[s
 
 
 def show(report: Report, console: Any) -> None:
-    """Print a report on a rich console, for a person; fits 80 columns."""
+    """Print a report on a rich console; fits 80 columns."""
     from rich.columns import Columns
     from rich.padding import Padding
     from rich.text import Text
@@ -189,10 +210,16 @@ def show(report: Report, console: Any) -> None:
     section("advice")
     for sentence in report.advice:
         line(sentence)
-    line("swingup will work here." if report.works else "swingup will not work before what is broken above is mended.", "bold")
+    line(
+        "swingup will work here."
+        if report.works
+        else "swingup will not work until what is broken above is repaired.",
+        "bold",
+    )
 
 
 def show_checks(checks: Sequence[Check], console: Any) -> None:
+    """Print the checks as a table, each with its fix below."""
     from rich.table import Table
     from rich.text import Text
 
@@ -206,6 +233,7 @@ def show_checks(checks: Sequence[Check], console: Any) -> None:
 
 
 def show_speeds(speeds: Sequence[Speed], console: Any) -> None:
+    """Print the speeds as a table."""
     from rich.table import Table
     from rich.text import Text
 

@@ -1,4 +1,4 @@
-"""Pictures, videos, windows: each tried by a child process, since a broken driver must not take its own diagnosis down."""
+"""Checks of rendering, video and windows, in child processes: a broken driver must not stop the diagnosis."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from swingup.tools.subprocess_call import ask
 
 
 class Trial(NamedTuple):
-    """A function to call in a child if `module` is installed, what installs that and what repairs it."""
+    """A function to call in a child process if `module` is installed; how to install and how to repair it."""
 
     name: str
     module: str
@@ -26,7 +26,7 @@ class Trial(NamedTuple):
 
 
 def trials() -> list[Trial]:
-    """What is tried besides computing."""
+    """The trials of rendering and video."""
     from swingup.envs.rendering import MESA, display
 
     mesa = MESA if sys.platform == "linux" else "update the graphics driver"
@@ -34,25 +34,47 @@ def trials() -> list[Trial]:
         mesa = f"export MUJOCO_GL=egl, which needs: {mesa}"
     again = "pip install --force-reinstall"
     return [
-        Trial("pictures", "pygame", ("tools.doctor_graphics:draw", ["Pendulum-v1"]), "pip install pygame-ce", f"{again} pygame-ce"),
-        Trial("MuJoCo", "mujoco", ("tools.doctor_graphics:draw", ["InvertedPendulum-v5"]), "pip install 'swingup[mujoco]'", mesa),
+        Trial(
+            "pictures",
+            "pygame",
+            ("tools.doctor_graphics:draw_one_frame", ["Pendulum-v1"]),
+            "pip install pygame-ce",
+            f"{again} pygame-ce",
+        ),
+        Trial(
+            "MuJoCo",
+            "mujoco",
+            ("tools.doctor_graphics:draw_one_frame", ["InvertedPendulum-v5"]),
+            "pip install 'swingup[mujoco]'",
+            mesa,
+        ),
         Trial(
             "Box2D",
             "Box2D",
-            ("tools.doctor_graphics:draw", ["BipedalWalker-v3"]),
+            ("tools.doctor_graphics:draw_one_frame", ["BipedalWalker-v3"]),
             "pip install 'swingup[box2d]'",
             f"{again} 'swingup[box2d]'",
         ),
-        Trial("video", "av", ("tools.doctor_graphics:encode", []), "pip install av", f"{again} --no-cache-dir av"),
+        Trial(
+            "video",
+            "av",
+            ("tools.doctor_graphics:encode", []),
+            "pip install av",
+            f"{again} --no-cache-dir av",
+        ),
     ]
 
 
 def attempt(trial: Trial) -> Check:
-    """What became of a trial; never raises."""
+    """Run a trial; never raises."""
     if util.find_spec(trial.module) is None:
         return Check(trial.name, "missing", f"{trial.module} is not installed", trial.install)
     answer = ask(*trial.call)
-    return Check(trial.name, "broken", answer.error, trial.repair) if answer.error else Check(trial.name, "ok", answer.value)
+    return (
+        Check(trial.name, "broken", answer.error, trial.repair)
+        if answer.error
+        else Check(trial.name, "ok", answer.value)
+    )
 
 
 def window() -> Check:
@@ -60,15 +82,22 @@ def window() -> Check:
     from swingup.envs.rendering import display
 
     if not display():
-        return Check("window", "missing", "no display here: episodes cannot be watched live, videos can be made")
+        return Check(
+            "window", "missing", "no display here: episodes cannot be watched live, videos can be made"
+        )
     answer = ask("tools.doctor_graphics:open_display")
     if answer.error:
-        return Check("window", "broken", answer.error, "check DISPLAY and SDL_VIDEODRIVER; over ssh, connect with ssh -X")
+        return Check(
+            "window",
+            "broken",
+            answer.error,
+            "check DISPLAY and SDL_VIDEODRIVER; over ssh, connect with ssh -X",
+        )
     return Check("window", "ok", answer.value)
 
 
-def draw(env: str) -> str:
-    """In a child: one frame of an environment; raises where there is none or nothing on it."""
+def draw_one_frame(env: str) -> str:
+    """In a child process: render a frame of an environment; raises where that fails or it is blank."""
     from swingup.envs.rendering import headless
 
     headless()
@@ -83,7 +112,7 @@ def draw(env: str) -> str:
 
 
 def encode() -> str:
-    """In a child: three frames as H.264, in memory; raises where PyAV cannot."""
+    """In a child process: encode three frames as H.264, in memory; raises where PyAV cannot."""
     import av
 
     file = io.BytesIO()
@@ -97,11 +126,11 @@ def encode() -> str:
 
 
 def open_display() -> str:
-    """In a child: the driver that windows would use; raises where there is none."""
+    """In a child process: the driver that windows would use; raises where there is none."""
     import pygame
 
     pygame.display.init()
     driver = pygame.display.get_driver()
     if driver in ("dummy", "offscreen"):
-        raise RuntimeError(f"no display answers, SDL draws {driver}")
+        raise RuntimeError(f"no display found, SDL uses its driver {driver}")
     return f"windows open through {driver}"

@@ -1,4 +1,4 @@
-"""What swingup needs of a computer, looked at without JAX: packages and their versions, the GPU and its driver, and the line that mends what is wrong."""
+"""Checks, without JAX, of packages and their versions, of the GPU and its driver, each with a fix."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from swingup import __version__
 from swingup.tools.subprocess_call import Answer
 
 PACKAGES = (
-    "jax", "jaxlib", "numpy", "optax", "gymnasium", "safetensors", "tyro", "rich", "tensorboard", "tensorboardX", "mujoco",
-    "Box2D", "box2d-py", "av", "pygame-ce", "pygame", "jax-cuda12-plugin", "jax-cuda13-plugin",
+    "jax", "jaxlib", "numpy", "optax", "gymnasium", "safetensors", "rich", "tensorboard", "tensorboardX",
+    "mujoco", "Box2D", "box2d-py", "av", "pygame-ce", "pygame", "jax-cuda12-plugin", "jax-cuda13-plugin",
 )  # fmt: skip
 
-# JAX's GPU extras, newest first: the oldest driver and the oldest compute capability that each runs on.
+# JAX's GPU extras, newest first: the oldest driver and the lowest compute capability that each supports.
 CUDA = {"cuda13": (580, 7.5), "cuda12": (525, 5.2)}
 
 State = Literal["ok", "missing", "broken"]
@@ -27,7 +27,7 @@ State = Literal["ok", "missing", "broken"]
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was tried: ok, missing (optional, not there) or broken (there, but it fails); what was seen; the fix."""
+    """One check: ok, missing (optional, not there) or broken (there, but fails); what was found; the fix."""
 
     name: str
     state: State
@@ -39,11 +39,12 @@ class Check:
 
 
 def versions() -> dict[str, str | None]:
-    """The version of swingup and of every package it may use, None where not installed. Nothing is imported for it."""
+    """Versions of swingup and the packages it may use, None where not installed; imports none of them."""
     return {"swingup": __version__, **{name: version(name) for name in PACKAGES}}
 
 
 def version(package: str) -> str | None:
+    """The version of an installed package, or None."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -51,12 +52,12 @@ def version(package: str) -> str | None:
 
 
 def requirements() -> list[str]:
-    """What swingup asks for, as its own metadata says; nothing where it runs from a folder without being installed."""
+    """The requirements in swingup's metadata; none where it runs from a folder without being installed."""
     return metadata.requires("swingup") or [] if version("swingup") else []
 
 
 def packages(wanted: Sequence[str], have: Callable[[str], str | None]) -> Check:
-    """Whether every package of the requirement lines is there (extras may be missing) and in a version that was asked for."""
+    """Whether every required package is installed (extras may be missing), in a version that is allowed."""
     wrong = {}
     for line in wanted:
         needed = re.match(r"([\w.-]+)(?:\[.*?\])?\s*([^;\s]*)", line)
@@ -72,7 +73,7 @@ def packages(wanted: Sequence[str], have: Callable[[str], str | None]) -> Check:
 
 
 def fits(have: str, limits: str) -> bool:
-    """Whether a version keeps limits like `>=1.1,<1.5`; other operators are taken to hold."""
+    """Whether a version is inside limits like `>=1.1,<1.5`; other operators are assumed to hold."""
 
     def numbers(text: str) -> list[int]:
         return [int(n) for n in re.findall(r"\d+", text.partition("+")[0])]
@@ -86,7 +87,7 @@ def fits(have: str, limits: str) -> bool:
 
 @dataclass(frozen=True)
 class Nvidia:
-    """An NVIDIA GPU as its driver tells: driver "" and capability 0 where unknown; reachable: this process may open it."""
+    """An NVIDIA GPU. driver, capability: "" and 0 where unknown; reachable: this process may open it."""
 
     name: str
     driver: str
@@ -95,7 +96,7 @@ class Nvidia:
 
 
 def output(command: Sequence[str]) -> str:
-    """What a command prints, or nothing where it fails."""
+    """What a command prints, or "" where it fails."""
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
     except (OSError, subprocess.SubprocessError):
@@ -103,11 +104,15 @@ def output(command: Sequence[str]) -> str:
 
 
 def nvidia(run: Callable[[Sequence[str]], str] = output, root: Path = Path("/")) -> Nvidia | None:
-    """The first NVIDIA GPU that nvidia-smi or the kernel tells of, or None; JAX is not asked."""
-    lines = run(["nvidia-smi", "--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader"]).splitlines()
-    told = re.match(r"(.+?), *(\d+\.[\d.]+), *(\S+)", lines[0]) if lines else None
-    if told:
-        return Nvidia(told[1], told[2], float(told[3]) if re.fullmatch(r"\d+\.\d+", told[3]) else 0, True)
+    """The first NVIDIA GPU that nvidia-smi or the kernel reports, or None; JAX is not asked."""
+    lines = run(
+        ["nvidia-smi", "--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader"]
+    ).splitlines()
+    listed = re.match(r"(.+?), *(\d+\.[\d.]+), *(\S+)", lines[0]) if lines else None
+    if listed:
+        return Nvidia(
+            listed[1], listed[2], float(listed[3]) if re.fullmatch(r"\d+\.\d+", listed[3]) else 0, True
+        )
     file, node = root / "proc/driver/nvidia/version", (root / "dev/nvidia0").exists()
     text = file.read_text() if file.is_file() else ""
     if not (text or node):
@@ -117,22 +122,37 @@ def nvidia(run: Callable[[Sequence[str]], str] = output, root: Path = Path("/"))
 
 
 def engine(answer: Answer, found: Mapping[str, str | None], environ: Mapping[str, str]) -> Check:
-    """Whether JAX starts and trains, from what the child `compute` said."""
+    """Whether JAX starts and trains, from the answer of `doctor_speed.compute` in a child process."""
     if answer.value:
         return Check("JAX", "ok", f"computes on {counted(answer.value['devices'])}")
     if "No module named" in answer.error:
         return Check("JAX", "broken", answer.error, "pip install swingup")
     if environ.get("JAX_PLATFORMS"):
-        return Check("JAX", "broken", f"with JAX_PLATFORMS={environ['JAX_PLATFORMS']}: {answer.error}", "unset JAX_PLATFORMS")
-    return Check("JAX", "broken", answer.error, f"pip install --force-reinstall jax=={found['jax']} jaxlib=={found['jax']}")
+        return Check(
+            "JAX",
+            "broken",
+            f"with JAX_PLATFORMS={environ['JAX_PLATFORMS']}: {answer.error}",
+            "unset JAX_PLATFORMS",
+        )
+    return Check(
+        "JAX",
+        "broken",
+        answer.error,
+        f"pip install --force-reinstall jax=={found['jax']} jaxlib=={found['jax']}",
+    )
 
 
-def gpu(devices: Sequence[str], present: Nvidia | None, found: Mapping[str, str | None], environ: Mapping[str, str]) -> Check:
-    """Whether JAX uses a GPU (devices: what it computes on), and where it leaves one unused, why and the line that changes it."""
+def gpu(
+    devices: Sequence[str],
+    present: Nvidia | None,
+    found: Mapping[str, str | None],
+    environ: Mapping[str, str],
+) -> Check:
+    """Whether JAX uses a GPU (devices: what it computes on); for an unused one, why, and the fix."""
     if any(d != "CPU" for d in devices):
         return Check("GPU", "ok", f"JAX uses {counted(devices)}")
     if present is None:
-        return Check("GPU", "ok", "no GPU found; CPU it is")
+        return Check("GPU", "ok", "no GPU found; JAX uses the CPU")
     state: State = "broken" if any(found.get(f"jax-{extra}-plugin") for extra in CUDA) else "missing"
     why, fix = remedy(present, found, environ)
     driver = f", driver {present.driver}" if present.driver else ""
@@ -140,7 +160,7 @@ def gpu(devices: Sequence[str], present: Nvidia | None, found: Mapping[str, str 
 
 
 def remedy(present: Nvidia, found: Mapping[str, str | None], environ: Mapping[str, str]) -> tuple[str, str]:
-    """Why JAX does not see a GPU that is there, and the line that mends it."""
+    """Why JAX does not use a GPU that is there, and the command that changes it."""
     wanted = environ.get("JAX_PLATFORMS", "")
     if wanted and "cuda" not in wanted and "gpu" not in wanted:
         return f"JAX_PLATFORMS={wanted} hides it", "unset JAX_PLATFORMS"
@@ -169,14 +189,21 @@ def remedy(present: Nvidia, found: Mapping[str, str | None], environ: Mapping[st
 def cuda(present: Nvidia) -> str | None:
     """The newest of JAX's GPU extras that this GPU and driver can run and the installed JAX offers."""
     offered = metadata.metadata("jax").get_all("Provides-Extra") if version("jax") else None
-    # An unknown driver gets the older of the two, which newer drivers run as well.
+    # An unknown driver gets the older extra, which newer drivers run as well.
     driver = int(present.driver.partition(".")[0] or 525)
     for extra, (oldest, capability) in CUDA.items():
-        if driver >= oldest and (present.capability or capability) >= capability and extra in (offered or CUDA):
+        if (
+            driver >= oldest
+            and (present.capability or capability) >= capability
+            and extra in (offered or CUDA)
+        ):
             return extra
     return None
 
 
 def counted(devices: Sequence[str]) -> str:
-    """Names of devices, each once with its number."""
-    return ", ".join(name if devices.count(name) == 1 else f"{devices.count(name)} x {name}" for name in dict.fromkeys(devices))
+    """Names of devices, each once with its count."""
+    return ", ".join(
+        name if devices.count(name) == 1 else f"{devices.count(name)} x {name}"
+        for name in dict.fromkeys(devices)
+    )

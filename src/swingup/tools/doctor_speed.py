@@ -1,4 +1,4 @@
-"""How fast a computer trains: one iteration called by itself and one update in a block, on each kind of device."""
+"""Training speed: an iteration called by itself and an update in a compiled block, on each kind of device."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ from swingup.config.settings import Config, apply
 from swingup.training.build import plan
 from swingup.types import Spec
 
-# Transitions in replay while measuring (its cost does not grow with the capacity), and updates in one block.
+# Transitions in replay while measuring (the cost does not grow with the capacity); D updates each in a block.
 POOL, BLOCK = 4096, 50
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Median microseconds on one device: of a training iteration called by itself, as the host loop does (`learn.improve`),
-    and of one update in a compiled block of them. threads is 0 where the device is not a CPU."""
+    """Median microseconds on one device.
+
+    iteration_us: of an iteration called by itself, as the host loop does (`engine.train_step`); update_us: of
+    one update in a compiled block of them; threads: 0 where the device is not a CPU.
+    """
 
     device: str
     threads: int
@@ -34,11 +37,12 @@ class Speed:
 
     @property
     def name(self) -> str:
+        """The device, a CPU with its number of threads."""
         return f"{self.device}, {several(self.threads, 'thread')}" if self.threads else self.device
 
 
 def compute(obs: int, actions: int, settings: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """In a child: JAX's devices by name, and a Speed (as a dictionary) for each kind of device and the CPU."""
+    """In a child process: JAX's devices by name, and a Speed (as a dictionary) of each kind and the CPU."""
     config = apply(Config(), settings, "doctor")
     runtime.prepare(config.threads)
     import jax
@@ -56,18 +60,23 @@ def compute(obs: int, actions: int, settings: dict[str, Any], seconds: float) ->
 
 
 def name_of(device: Any) -> str:
+    """`CPU`, or the model of another device."""
     return "CPU" if device.platform == "cpu" else device.device_kind
 
 
 def measure(plan: Any, device: Any, seconds: float) -> tuple[float, float]:
-    """Median microseconds on a JAX device of one `learn.improve` called by itself, and of one update in a block of them."""
+    """Median microseconds on a JAX device of an `engine.train_step`, and of an update in a compiled block."""
     import jax
 
     from swingup.core import agent as algorithm
     from swingup.core import engine, replay_buffer
 
     agent, layout = plan.agent, plan.agent.layout
-    rows = np.random.default_rng(0).uniform(-1, 1, (-(-plan.capacity // plan.n), plan.n, layout.width)).astype(np.float32)
+    rows = (
+        np.random.default_rng(0)
+        .uniform(-1, 1, (-(-plan.capacity // plan.n), plan.n, layout.width))
+        .astype(np.float32)
+    )
     layout.unpack(rows).discount[:], layout.unpack(rows).last[:] = 1, 0
 
     def start(key: Any) -> Any:
@@ -76,17 +85,19 @@ def measure(plan: Any, device: Any, seconds: float) -> tuple[float, float]:
 
     with jax.default_device(device):
         state = jax.jit(start)(jax.random.key(0))
-        batches = jax.device_put(np.resize(rows, (BLOCK, agent.delay, agent.batch, agent.n_step, layout.width)))
-        improve = jax.jit(partial(engine.improve, plan), donate_argnums=0)
+        batches = jax.device_put(
+            np.resize(rows, (BLOCK, agent.delay, agent.batch, agent.n_step, layout.width))
+        )
+        train_step = jax.jit(partial(engine.train_step, plan), donate_argnums=0)
 
         def iteration() -> None:
             nonlocal state
-            state, (_, metrics) = improve(state, rows[: plan.block])
+            state, (_, metrics) = train_step(state, rows[: plan.block])
             np.asarray(metrics)  # the host loop waits for them
 
         def update(learner: Any, batch: Any) -> Any:
             learner, metrics, _ = algorithm.update(
-                agent, learner, replay_buffer.fold(layout, batch, agent.gamma), jax.random.key(0)
+                agent, learner, replay_buffer.n_step_batch(layout, batch, agent.gamma), jax.random.key(0)
             )
             return learner, metrics
 
@@ -102,7 +113,7 @@ def measure(plan: Any, device: Any, seconds: float) -> tuple[float, float]:
 
 
 def median(step: Callable[[], None], seconds: float) -> float:
-    """Median microseconds of step(), called for that long; the first call, which compiles, is left out."""
+    """Median microseconds of step(), called for `seconds`; the first call, which compiles, is left out."""
     step()
     times: list[float] = []
     end = time.perf_counter() + seconds
@@ -114,4 +125,5 @@ def median(step: Callable[[], None], seconds: float) -> float:
 
 
 def several(n: int, word: str) -> str:
+    """The number and the word, with an s unless n is 1."""
     return f"{n} {word}{'s' * (n != 1)}"

@@ -1,6 +1,6 @@
-"""A function of ours in a child process, for whatever may crash, hang or print: `ask` always has an answer.
+"""Calls a function in a child process, for code that may crash, hang or print; `ask` always gets an answer.
 
-python -m swingup.tools.subprocess_call MODULE:FUNCTION ARGUMENTS      one line of JSON: the value, or the error
+python -m swingup.tools.subprocess_call MODULE:FUNCTION ARGUMENTS   one line of JSON: the value, or the error
 """
 
 from __future__ import annotations
@@ -16,20 +16,27 @@ from typing import Any, NamedTuple
 
 
 class Answer(NamedTuple):
-    """What a child process said: a value, or why there is none."""
+    """The answer of a child process: a value, or why there is none."""
 
     value: Any
     error: str
 
 
-def ask(function: str, args: Sequence[Any] = (), env: Mapping[str, str] | None = None, timeout: float = 60) -> Answer:
-    """Call a function, named as module:function of swingup, in a child process. Arguments and value are JSON; seconds of `timeout`; never raises."""
+def ask(
+    function: str, args: Sequence[Any] = (), env: Mapping[str, str] | None = None, timeout: float = 60
+) -> Answer:
+    """Call a function, named as module:function of swingup, in a child process; never raises.
+
+    args and the value are JSON; env: environment variables to add; timeout: in seconds.
+    """
     path = os.pathsep.join(os.path.abspath(p) for p in sys.path if p)
     settings = {**os.environ, **(env or {}), "PYTHONPATH": path, "PYGAME_HIDE_SUPPORT_PROMPT": "1"}
     command = [sys.executable, "-m", "swingup.tools.subprocess_call", function, json.dumps(args)]
     try:
-        with tempfile.TemporaryDirectory() as folder:  # MuJoCo leaves a log in the current one
-            done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=folder, env=settings)
+        with tempfile.TemporaryDirectory() as folder:  # MuJoCo writes a log into the current folder
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=timeout, cwd=folder, env=settings
+            )
     except subprocess.TimeoutExpired:
         return Answer(None, f"no answer within {timeout:.0f} s")
     except OSError as error:
@@ -42,7 +49,7 @@ def ask(function: str, args: Sequence[Any] = (), env: Mapping[str, str] | None =
 
 
 def reply(function: str, args: str) -> str:
-    """The child's half of `ask`: call, and put the value or the error into one line of JSON."""
+    """The child process's half of `ask`: call the function; the value or the error as one line of JSON."""
     try:
         module, _, name = function.partition(":")
         call = getattr(importlib.import_module(f"swingup.{module}"), name)
@@ -52,7 +59,7 @@ def reply(function: str, args: str) -> str:
 
 
 def brief(text: str) -> str:
-    """One line of at most 200 characters."""
+    """The text as one line of at most 200 characters."""
     line = " ".join(text.split())
     return line if len(line) <= 200 else line[:199] + "…"
 

@@ -1,1 +1,1 @@
-"""One run, from settings to a policy."""
+"""A training run, from settings to a policy: its parts, their order, checkpoints and evaluations."""

@@ -1,37 +1,172 @@
-"""From settings to what a run is made of: engine plan, loop, and the checks that belong to both."""
+"""Makes the parts of a run from its settings. `core`, `envs` and `loops` never read a `Config`."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Sequence
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swingup import runtime
-from swingup.config.settings import Config
-from swingup.envs.registry import in_jax
+from swingup.config.settings import Config, check
+from swingup.envs.registry import EVAL_COPIES, in_jax
 from swingup.errors import InputError
-from swingup.training.environments import Envs
+from swingup.reports.progress import progress_callbacks
+from swingup.storage import run_folder
+from swingup.training.environments import EnvironmentRequest, Environments
+from swingup.training.options import Options
 from swingup.types import Spec
 
 if TYPE_CHECKING:
     from swingup.core.engine import Plan
+    from swingup.envs.api import VectorEnv
     from swingup.loops.base import Loop
+    from swingup.reports.callback import Callback
+    from swingup.training.schedule import Schedule
+
+
+class RunBuilder:
+    """The settings of one run, and methods that make its parts from them."""
+
+    def __init__(self, config: Config):
+        self.config = check(config)
+        self.env, self.preset, self.seed, self.threads = (
+            config.env,
+            config.preset,
+            config.seed,
+            config.threads,
+        )
+
+    def replace(self, **settings: Any) -> RunBuilder:
+        """A builder with other values; InputError if one cannot be used."""
+        return RunBuilder(dataclasses.replace(self.config, **settings))
+
+    @property
+    def steps(self) -> int:
+        """The budget of environment steps."""
+        return self.config.steps
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting by name."""
+        return dataclasses.asdict(self.config)
+
+    @property
+    def title(self) -> str:
+        """The run in one line: environment, preset, seed."""
+        return f"{self.env} · preset {self.preset} · seed {self.seed}"
+
+    def new_folder(self, run_dir: Path | None, label: str | None = None) -> Path:
+        """Make the run's folder; label: replaces the seed in its name."""
+        return run_folder.new_folder(run_dir, f"{self.env}__{self.preset}__{label or self.seed}")
+
+    def environments(self, source: Any, options: Options) -> EnvironmentRequest:
+        """The environments that the run needs; source: an id, an object or a function."""
+        c = self.config
+        return EnvironmentRequest(
+            source=source,
+            name=c.env,
+            n=c.envs,
+            copies=min(EVAL_COPIES, max(c.eval_episodes, c.final_episodes)),
+            limit=c.episode_steps,
+            workers=c.workers,
+            devices=c.devices,
+            threads=c.threads,
+            exact=options.require_exact,
+            record=options.record,
+            render=options.render,
+            quiet=options.quiet,
+        )
+
+    def check(self, spec: Spec) -> None:
+        """InputError if a setting does not fit the environment, or replay does not fit into memory."""
+        fit(self.config, spec)
+        enough_memory(self.config.capacity, spec.layout.width, self.config.priority is not None)
+
+    def plan(self, spec: Spec) -> Plan:
+        """The engine's static description of the run."""
+        return plan(self.config, spec)
+
+    def schedule(self) -> Schedule:
+        """When the run evaluates, saves and ends."""
+        from swingup.training.schedule import Schedule
+
+        c = self.config
+        return Schedule(
+            steps=c.steps,
+            episodes=c.episodes,
+            eval_every=c.eval_every,
+            save_every=c.save_every or c.eval_every,
+            eval_episodes=c.eval_episodes,
+            final_episodes=c.final_episodes,
+            within=c.within,
+        )
+
+    def loop(self, envs: Environments, **device: Any) -> Loop:
+        """The loop for these environments, with the intervals of logs, evaluations and checkpoints.
+
+        device: the argument `device` of `FusedLoop`, where several seeds share its program.
+        """
+        from swingup.reports.metrics_logger import log_interval
+
+        c, made = self.config, self.plan(envs.evaluation.spec)
+        every = (log_interval(made.rows), c.eval_every, c.save_every or c.eval_every)
+        if not in_jax(c.env):
+            from swingup.loops.host import HostLoop
+
+            return HostLoop(made, envs.training, c.seed, every=every, end=c.steps)
+        from swingup.loops.fused import FusedLoop
+
+        limit = c.episode_steps
+        return FusedLoop(made, envs.training, c.seed, limit=limit, every=every, end=c.steps, **device)
+
+    def progress(self, console: Any) -> Sequence[Callback]:
+        """The callbacks that show the run's progress."""
+        c = self.config
+        return progress_callbacks(console, c.env, c.steps, c.episodes, c.episode_lines)
+
+    def evaluator(
+        self, loop: Loop, env: VectorEnv, folder: Path, *parts: Any, remark: Callable[..., None]
+    ) -> Any:
+        """The run's `Evaluator`; parts: callbacks, stop request and write guard."""
+        from swingup.training.evaluator import Evaluator
+
+        collapse = self.config.guard_collapse
+        schedule = self.schedule()
+        return Evaluator(
+            loop, env, self.seed, folder, schedule, *parts, restore_after_collapse=collapse, remark=remark
+        )
+
+    def checkpoint_writer(self, folder: Path) -> Any:
+        """The only writer of the run's checkpoints; it takes the folder's lock."""
+        from swingup.storage.checkpoint_writer import Checkpoints
+
+        return Checkpoints(folder / "ckpt", self.config.keep, self.config.keep_every)
+
+    def profile(self) -> dict[str, Any]:
+        """What the bits of the run depend on besides seed and settings."""
+        return runtime.profile(self.threads)
 
 
 def fit(config: Config, spec: Spec) -> None:
-    """InputError where a setting does not fit the environment."""
+    """InputError if a setting does not fit the environment."""
     if len(config.sigma) not in (1, spec.action_size):
         values = " ".join(map(str, config.sigma))
-        raise InputError(f"--sigma {values}: {len(config.sigma)} numbers for {spec.action_size} actions; give one, or one each")
+        raise InputError(
+            f"--sigma {values}: {len(config.sigma)} numbers for {spec.action_size} actions; "
+            "give one, or one each"
+        )
 
 
 def plan(config: Config, spec: Spec) -> Plan:
-    """The engine's static description of this run: networks of the environment's sizes, and everything else as given."""
+    """The engine's static description of this run; the networks get the environment's sizes."""
     from swingup.core.agent import Agent, Smoothing
     from swingup.core.engine import Plan
     from swingup.core.heads import Categorical, Scalar
     from swingup.core.networks import PAPER, TFLEARN, Actor, Critic
     from swingup.core.prioritized import Priority
-    from swingup.core.sharding import split
+    from swingup.core.sharding import share_devices
 
     fit(config, spec)
     sizes: dict[str, Any] = {
@@ -41,7 +176,11 @@ def plan(config: Config, spec: Spec) -> Plan:
         "layer_norm": config.layer_norm,
     }
     weights = {"paper": PAPER, "tflearn": TFLEARN}[config.weights]
-    head = Scalar() if config.atoms is None else Categorical(config.value_low or 0.0, config.value_high or 0.0, config.atoms)
+    head = (
+        Scalar()
+        if config.atoms is None
+        else Categorical(config.value_low or 0.0, config.value_high or 0.0, config.atoms)
+    )
     agent = Agent(
         actor=Actor(**sizes, weights=weights),
         critic=Critic(**sizes, weights=weights, action_layer=config.action_layer, outputs=config.atoms),
@@ -64,20 +203,25 @@ def plan(config: Config, spec: Spec) -> Plan:
     )
     priority = None if config.priority is None else Priority(config.priority, config.priority_beta)
     updates = Fraction(config.updates).limit_denominator(1_000_000)
-    return Plan(agent, config.envs, config.capacity, config.warmup, config.uniform, updates, priority, split(config.devices))
+    sharding = share_devices(config.devices)
+    return Plan(
+        agent, config.envs, config.capacity, config.warmup, config.uniform, updates, priority, sharding
+    )
 
 
 def precise(config: Config) -> Any:
-    """The precision that the settings name, if what computes here has it."""
+    """The precision of matrix products from the settings; InputError if this device does not have it."""
     import jax
 
     if config.precision not in (None, "float32") and jax.default_backend() == "cpu":
-        raise InputError(f"--precision {config.precision}: on a CPU products are float32; leave it out, or train on a GPU")
+        raise InputError(
+            f"--precision {config.precision}: on a CPU products are float32; leave it out, or train on a GPU"
+        )
     return config.precision
 
 
 def noise(config: Config, spec: Spec) -> Any:
-    """The exploration that the settings name."""
+    """The exploration noise from the settings."""
     sigma: Any = config.sigma[0] if len(config.sigma) == 1 else config.sigma
     if config.sigma_end is not None:
         from swingup.core.schedules import Linear
@@ -91,37 +235,19 @@ def noise(config: Config, spec: Spec) -> Any:
 
 
 def rate(config: Config, start: float, end: float | None, every: int) -> Any:
-    """A step size, or its line from start to end over the run's updates, one in `every`."""
+    """A step size, or its linear schedule over the run; every: updates per step of this optimiser."""
     from swingup.core.schedules import Linear
 
     updates = max(int((config.steps - config.warmup) * config.updates / every), 1)
     return start if end is None else Linear(start, end, updates)
 
 
-def make_loop(config: Config, envs: Envs, **device: Any) -> Loop:
-    """The loop for these environments; it lets us look at every step at which something is logged, evaluated or saved.
-
-    device: where the fused one is to compute, if not alone (`FusedLoop`).
-    """
-    from swingup.reports.metrics_logger import interval
-
-    made_plan = plan(config, envs.testing.spec)
-    every = (interval(made_plan.rows), config.eval_every, config.save_every or config.eval_every)
-    if not in_jax(config.env):
-        from swingup.loops.host import HostLoop
-
-        return HostLoop(made_plan, envs.training, config.seed, every=every, end=config.steps)
-    from swingup.loops.fused import FusedLoop
-
-    return FusedLoop(made_plan, envs.training, config.seed, limit=config.episode_steps, every=every, end=config.steps, **device)
-
-
-def enough_memory(config: Config, width: int) -> None:
-    """InputError, with the largest capacity that fits, where replay will not fit into memory."""
-    row = 4 * (width + (2 if config.priority is not None else 0))
+def enough_memory(capacity: int, width: int, prioritised: bool) -> None:
+    """InputError, with the largest capacity that fits, if replay does not fit into memory."""
+    row = 4 * (width + 2 * prioritised)
     free = runtime.free_memory() * 0.9
-    if config.capacity * row > free:
+    if capacity * row > free:
         raise InputError(
-            f"--capacity {config.capacity}: replay takes {config.capacity * row / 2**30:,.1f} GiB and {free / 2**30:,.1f} are free; "
-            f"the largest that fits is {int(free // row)}"
+            f"--capacity {capacity}: replay takes {capacity * row / 2**30:,.1f} GiB and {free / 2**30:,.1f} "
+            f"are free; the largest that fits is {int(free // row)}"
         )

@@ -1,100 +1,145 @@
-"""The environments of a run."""
+"""The environments of a run: one context manager makes, checks and closes them."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from itertools import chain, repeat
 from typing import Any, NamedTuple
 
 import gymnasium
 
 from swingup import runtime
-from swingup.config.settings import Config
-from swingup.envs.api import HostEnv
+from swingup.envs.api import VectorEnv
 from swingup.envs.gym_env import GymEnv
-from swingup.envs.registry import LOCKSTEP, factory, find, in_jax, lockstep
+from swingup.envs.registry import factory, find, in_jax, make_eval_envs
 from swingup.envs.rendering import need_display, rendering
 from swingup.errors import InputError
-from swingup.training.options import Options
 
 
-class Envs(NamedTuple):
-    """The environments of a run: those it learns from (a JaxEnv where the loop is fused), and copies for evaluation, and which of
-    them must be closed."""
+class Environments(NamedTuple):
+    """What a run trains on (a `VectorEnv`, or a `JaxEnv` in the fused loop), and copies to evaluate on."""
 
     training: Any
-    testing: HostEnv
-    hosts: tuple[HostEnv, ...]
+    evaluation: VectorEnv
 
 
-def make_envs(config: Config, env: Any, options: Options) -> Envs:
-    """The environments of a run."""
-    return fused(config, options) if in_jax(config.env) else on_host(config, env, options)
+@dataclass(frozen=True)
+class EnvironmentRequest:
+    """The environments that a run needs.
+
+    source: an id, a Gymnasium object or a function that makes one; name: its name in errors; n: environments
+    to train on; copies: environments to evaluate on side by side; limit: steps after which an episode is
+    truncated; workers: processes that step them (None: this one); devices: how many share them; threads,
+    exact: see `runtime.prepare`; record, render: whether the first one draws.
+    """
+
+    source: Any
+    name: str
+    n: int
+    copies: int
+    limit: int | None
+    workers: int | None
+    devices: int
+    threads: int
+    exact: bool = False
+    record: bool = False
+    render: bool = False
+    quiet: bool = False
 
 
-def on_host(config: Config, env: Any, options: Options) -> Envs:
-    """Gymnasium environments, in this process or in workers."""
-    if config.devices > 1:
-        raise InputError(
-            f"--devices {config.devices}: {config.env} runs in Python; only environments in JAX are shared (native/...)"
-        )
-    if config.workers is not None:
-        return in_workers(config, env, options)
-    make = makers(config, env, options)
-    training = GymEnv(make, config.envs, config.env, config.episode_steps)
-    if not isinstance(env, str) and make().unwrapped is training.envs[0].unwrapped:
-        raise InputError(f"environment {config.env}: the function returns the same object each time; let it make a new one")
-    testing = lockstep(env, copies_of(config), config.env, config.episode_steps)
-    return Envs(training, testing, (training, testing))
+@contextmanager
+def open_environments(wanted: EnvironmentRequest) -> Iterator[Environments]:
+    """Make the environments of a run, and close them at the end."""
+    with ExitStack() as stack:
+        if in_jax(wanted.name):
+            training: Any = in_compiled_loop(wanted)
+        else:
+            training = in_workers(wanted) if wanted.workers is not None else in_this_process(wanted)
+            stack.callback(training.close)
+            if isinstance(training, GymEnv):
+                refuse_one_object(wanted, training)
+        evaluation = make_eval_envs(wanted.source, wanted.copies, wanted.name, wanted.limit)
+        stack.callback(evaluation.close)
+        yield Environments(training, evaluation)
 
 
-def in_workers(config: Config, env: Any, options: Options) -> Envs:
+def in_this_process(wanted: EnvironmentRequest) -> GymEnv:
+    """Gymnasium environments, stepped one after the other."""
+    refuse_devices(wanted)
+    return GymEnv(maker(wanted), wanted.n, wanted.name, wanted.limit)
+
+
+def in_workers(wanted: EnvironmentRequest) -> VectorEnv:
     """Gymnasium environments in processes of their own."""
-    if options.record or options.render:
+    from swingup.envs.subprocess_env import SubprocessVectorEnv
+
+    refuse_devices(wanted)
+    if wanted.record or wanted.render:
         raise InputError(
-            "--workers: environments in other processes are not drawn; leave --workers out, or film afterwards: swingup video RUN"
+            "--workers: environments in other processes are not drawn; "
+            "leave --workers out, or film afterwards: swingup video RUN"
         )
-    from swingup.envs.subprocess_env import WorkerEnv
-
-    say = (lambda line: None) if options.quiet else (lambda line: print(f"swingup: {line}", file=sys.stderr))
-    workers = min(config.workers or 1, config.envs)
-    training = WorkerEnv(factory(env), config.envs, workers, config.env, config.episode_steps, report=say)
-    testing = lockstep(env, copies_of(config), config.env, config.episode_steps)
-    return Envs(training, testing, (training, testing))
+    say = (lambda line: None) if wanted.quiet else (lambda line: print(f"swingup: {line}", file=sys.stderr))
+    workers = min(wanted.workers or 1, wanted.n)
+    return SubprocessVectorEnv(
+        factory(wanted.source), wanted.n, workers, wanted.name, wanted.limit, report=say
+    )
 
 
-def fused(config: Config, options: Options) -> Envs:
+def in_compiled_loop(wanted: EnvironmentRequest) -> Any:
     """An environment written in JAX, for the fused loop."""
-    if options.record or options.render:
-        flag = "--record" if options.record else "--render"
+    if wanted.record or wanted.render:
+        flag = "--record" if wanted.record else "--render"
         raise InputError(
-            f"{flag}: {config.env} is compiled together with the training and draws nothing; film it afterwards: swingup video RUN"
+            f"{flag}: {wanted.name} is compiled together with the training and draws nothing; "
+            "film it afterwards: swingup video RUN"
         )
-    if config.workers is not None:
-        raise InputError(f"--workers {config.workers}: {config.env} is compiled together with the training; leave --workers out")
-    runtime.prepare(config.threads, options.require_exact)
-    if config.devices > 1:
-        from swingup.core.sharding import split
+    if wanted.workers is not None:
+        raise InputError(
+            f"--workers {wanted.workers}: {wanted.name} is compiled together with the training; "
+            "leave --workers out"
+        )
+    runtime.prepare(wanted.threads, wanted.exact)
+    if wanted.devices > 1:
+        from swingup.core.sharding import share_devices
 
-        split(config.devices)  # now, before there is a folder
-    testing = lockstep(config.env, copies_of(config), config.env, config.episode_steps)
-    return Envs(find(config.env), testing, (testing,))
-
-
-def copies_of(config: Config) -> int:
-    return min(LOCKSTEP, max(config.eval_episodes, config.final_episodes))
+        share_devices(wanted.devices)  # too few devices are an error now, before there is a run folder
+    return find(wanted.name)
 
 
-def makers(config: Config, env: Any, options: Options) -> Callable[[], gymnasium.Env]:
-    """A function that makes the training environments one after the other, the first as one that draws if it is to be seen."""
-    plain = factory(env)
-    if options.render and options.record:
-        raise InputError("--render --record: an environment draws on a window or into a file, not both; choose one")
-    if options.render:
+def refuse_devices(wanted: EnvironmentRequest) -> None:
+    if wanted.devices > 1:
+        raise InputError(
+            f"--devices {wanted.devices}: {wanted.name} runs in Python; "
+            "only environments in JAX are shared (native/...)"
+        )
+
+
+def refuse_one_object(wanted: EnvironmentRequest, training: GymEnv) -> None:
+    """InputError if a function returns one object each time: training and evaluation would share it."""
+    if (
+        not isinstance(wanted.source, str)
+        and factory(wanted.source)().unwrapped is training.envs[0].unwrapped
+    ):
+        what = "the function returns the same object each time; let it make a new one"
+        raise InputError(f"environment {wanted.name}: {what}")
+
+
+def maker(wanted: EnvironmentRequest) -> Callable[[], gymnasium.Env]:
+    """A function that makes the environments one after the other; the first one draws if it should."""
+    plain = factory(wanted.source)
+    if wanted.render and wanted.record:
+        raise InputError(
+            "--render --record: an environment draws on a window or into a file, not both; choose one"
+        )
+    if wanted.render:
         need_display("--render")
-    if not (options.render or options.record):
+    if not (wanted.render or wanted.record):
         return plain
-    mode = "human" if options.render else "rgb_array"
-    makes = chain([lambda: rendering(factory(env, render_mode=mode), mode, config.env)], repeat(plain))
+    mode = "human" if wanted.render else "rgb_array"
+    drawing = lambda: rendering(factory(wanted.source, render_mode=mode), mode, wanted.name)
+    makes = chain([drawing], repeat(plain))
     return lambda: next(makes)()

@@ -1,25 +1,39 @@
-"""How a run shows itself."""
+"""The options of a run that do not change what it learns."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from swingup.config.fields import setting
+
+SHOWING = "what is shown and kept"
+
 
 @dataclass(frozen=True)
 class Options:
-    """How a run shows itself; nothing here changes a byte of what it learns."""
+    """Where a run is kept and what it shows; none of these options changes what it learns."""
 
-    run_dir: Path | None = None
-    """A new folder for the run; by default one under runs/."""
-    quiet: bool = False
-    """No progress: only the closing line."""
-    record: bool = False
-    """Film training episodes 0, 1, 8, 27, ..., 1000, 2000, ... of the first environment into the run's videos/."""
-    render: bool = False
-    """Show the first environment in a window while it trains."""
-    require_exact: bool = False
-    """When going on with a run: stop with an error where the result could differ by a bit from an uninterrupted one. On a GPU:
-    only operations that give the same bits each time."""
-    weights_only: bool = False
-    """When going on with a run whose saved replay is damaged: with its weights, a new replay and new episodes."""
+    run_dir: Path | None = setting(
+        None, "A new folder for the run; by default one under runs/.", SHOWING, first=True
+    )
+    quiet: bool = setting(False, "No progress: only the closing line.", SHOWING)
+    record: bool = setting(
+        False,
+        "Film training episodes 0, 1, 8, 27, ..., 1000, 2000, ... of the first environment "
+        "into the run's videos/.",
+        SHOWING,
+        aliases="capture-video",
+    )
+    render: bool = setting(False, "Show the first environment in a window while it trains.", SHOWING)
+    require_exact: bool = setting(
+        False,
+        "When resuming: stop with an error if the result could differ by a bit from an uninterrupted run's. "
+        "On a GPU: use only operations that give the same bits each time.",
+        SHOWING,
+    )
+    weights_only: bool = setting(
+        False,
+        "When resuming a run whose saved replay is damaged: use its weights, a new replay and new episodes.",
+        SHOWING,
+    )

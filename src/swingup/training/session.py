@@ -1,137 +1,143 @@
-"""`train` and `resume`: from settings, or a run's folder, to a trained policy. It only sequences; engine, logs and files are elsewhere."""
+"""One run, from settings or a checkpoint to its closing evaluation: makes the parts and starts training."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swingup import runtime
-from swingup.config.settings import Config, check
 from swingup.envs.gym_env import GymEnv
-from swingup.reports.progress import console_of, views
+from swingup.reports.callback import Callback, RunContext
+from swingup.reports.progress import console_of
 from swingup.reports.video import Recorder, cubic
 from swingup.runs.run import Run, figures
 from swingup.storage import run_folder, text_file
-from swingup.training.build import enough_memory, fit, make_loop
-from swingup.training.environments import Envs, make_envs
+from swingup.training.build import RunBuilder
+from swingup.training.environments import Environments, open_environments
 from swingup.training.options import Options
-from swingup.training.signals import Stop, interruptible
-from swingup.training.trainer import finish
+from swingup.training.signals import StopRequest, stop_on_signals
 
 if TYPE_CHECKING:
     from swingup.loops.base import Loop
-    from swingup.training.checkpointer import Keeper
+    from swingup.training.trainer import Training
 
 
-class Within(NamedTuple):
-    """What a group of runs gives to each of them: where it speaks (`print(text)`), what looks on, how it is stopped (None: by
-    signals of its own), and what makes its loop."""
+class SeedContext(NamedTuple):
+    """What a group of seeds gives to the run of each seed.
+
+    console: where it prints (`print(text)`); progress: the callback that shows its progress; stop: the
+    group's stop request (None: the run handles signals itself); make_loop: makes its loop from its builder
+    and environments.
+    """
 
     console: Any
-    view: Any
-    stop: Stop | None
-    loop: Callable[[Config, Envs], Loop]
+    progress: Callback
+    stop: StopRequest | None
+    make_loop: Callable[[RunBuilder, Environments], Loop]
 
 
-def settings_of(folder: str | Path, steps: int | None) -> tuple[Path, Config]:
-    """A run's folder and its settings, with a new length where one is given."""
-    old = run_folder.find_run(folder)
-    config = run_folder.read_config(old)
-    return old, check(dataclasses.replace(config, steps=steps)) if steps is not None else config
+def run_training(
+    builder: RunBuilder,
+    env: Any,
+    options: Options,
+    command: str,
+    old: Path | None = None,
+    context: SeedContext | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> Run:
+    """Train one run to its end, from a new folder or from the newest checkpoint in `old`.
 
-
-def run_training(config: Config, env: Any, options: Options, command: str, old: Path | None = None) -> Run:
-    """One run, from an empty folder or the newest checkpoint in `old` to its closing evaluation; without a result if it was interrupted.
-
-    command: what is written down as having started it.
+    env: an id, a Gymnasium object or a function that makes one; command: the command recorded in the run
+    folder. The run has no result if it was interrupted.
     """
-    return ended(stages(config, env, options, command, old))
-
-
-def ended(run: Generator[None, None, Run]) -> Run:
-    """Let a run of `stages` go to its end."""
+    session = training_session(builder, env, options, command, old, context, callbacks)
     try:
         while True:
-            next(run)
+            next(session)
     except StopIteration as end:
         return end.value
 
 
-def stages(
-    config: Config, env: Any, options: Options, command: str, old: Path | None = None, within: Within | None = None
+def training_session(
+    builder: RunBuilder,
+    env: Any,
+    options: Options,
+    command: str,
+    old: Path | None = None,
+    context: SeedContext | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Generator[None, None, Run]:
-    """The same run in stages: it pauses wherever its loop is about to compute, so that several can take turns."""
+    """`run_training` as a generator that pauses before each computation, so that runs can take turns."""
     started = time.monotonic()
     with ExitStack() as stack:
-        stop = (within and within.stop) or stack.enter_context(interruptible())
-        # The environments first: an id or a space that cannot work is refused before JAX is imported or a folder made.
-        envs = make_envs(config, env, options)
-        for each in envs.hosts:
-            stack.callback(each.close)
-        fit(config, envs.testing.spec)
-        enough_memory(config, envs.testing.spec.layout.width)
-        folder = old or run_folder.new_folder(config, options.run_dir)
-        runtime.prepare(config.threads, options.require_exact)
-        console = within.console if within else console_of(options.quiet)
+        of_all = context.stop if context else None
+        stop = StopRequest(of_all) if of_all else stack.enter_context(stop_on_signals())
+        # What may fail comes first: before JAX is imported and before there is a run folder.
+        envs = stack.enter_context(open_environments(builder.environments(env, options)))
+        builder.check(envs.evaluation.spec)
+        folder = old or builder.new_folder(options.run_dir)
+        runtime.prepare(builder.threads, options.require_exact)
+        console = context.console if context else console_of(options.quiet)
         if old is None:
-            run_folder.write_config(folder, config, command)
+            run_folder.write_settings(folder, builder.settings, command)
         if not isinstance(env, str):
-            text_file.write(
-                folder / "factory.txt", f"made from {env!r}, which only Python can give again: swingup.load(folder, env)\n"
-            )
+            how = f"made from {env!r}; give the environment again in Python: swingup.load(folder, env)\n"
+            text_file.write(folder / "factory.txt", how)
         if options.record and isinstance(envs.training, GymEnv):
             envs.training.envs[0] = Recorder(envs.training.envs[0], folder / "videos", cubic, console.print)
-        if within is None:
-            console.print(f"{config.env} · preset {config.preset} · seed {config.seed} · {runtime.device_line(config.threads)}")
-        keeper = begin(config, envs, folder, Around(console, stack, stop, options.require_exact, options.weights_only, within))
-        if old is not None:  # only now: a run that cannot go on keeps its settings and its result
-            run_folder.write_config(folder, config, command, append=True)
+        if context is None:
+            console.print(f"{builder.title} · {runtime.device_line(builder.threads)}")
+        training, seen = assemble(builder, envs, folder, options, console, stop, context, callbacks, stack)
+        stack.callback(training.callbacks.tell, "on_end", seen)
+        if old is not None:  # only now: a run that cannot be resumed keeps its settings and its result
+            run_folder.write_settings(folder, builder.settings, command, append=True)
             (folder / "result.json").unlink(missing_ok=True)
-        last = yield from finish(config, keeper, stop)
-        if last is not None:
-            result = figures(last, folder, time.monotonic() - started, keeper.loop.steps)
+        from swingup.training.trainer import train
+
+        evaluation = yield from train(training, seen)
+        if evaluation is not None:
+            reason = {"stopped": stop.reason} if stop.reason else {}
+            result = figures(evaluation, folder, time.monotonic() - started, training.loop.steps) | reason
             text_file.write(folder / "result.json", json.dumps(result) + "\n")
     return Run(folder, None if isinstance(env, str) else env)
 
 
-class Around(NamedTuple):
-    """What surrounds a run: where it speaks, what closes with it, how it is stopped, whether only an exact way back will do, or even
-    weights alone, and the group that it belongs to."""
+def assemble(
+    builder: RunBuilder,
+    envs: Environments,
+    folder: Path,
+    options: Options,
+    console: Any,
+    stop: StopRequest,
+    context: SeedContext | None,
+    users: Sequence[Callback],
+    stack: ExitStack,
+) -> tuple[Training, RunContext]:
+    """The parts of a run, new or restored from its newest checkpoint; `stack` closes them."""
+    from swingup.loops.evaluation import can_restore_episodes
+    from swingup.reports.metrics_logger import MetricsLogger
+    from swingup.storage.disk import WriteGuard
+    from swingup.training.callbacks import Callbacks
+    from swingup.training.checkpointer import Checkpointer, newest
+    from swingup.training.trainer import Training
 
-    console: Any
-    stack: ExitStack
-    stop: Stop
-    exactly: bool
-    weights_only: bool
-    within: Within | None
-
-
-def begin(config: Config, envs: Envs, folder: Path, around: Around) -> Keeper:
-    """The loop, what looks on and what keeps it: new, or as the newest checkpoint in the folder has them."""
-    from swingup.reports.metrics_logger import Logs
-    from swingup.training.checkpointer import Keeper, newest
-
-    say, stack, within = around.console.print, around.stack, around.within
-    saved = newest(folder, lambda line: say(f"warning: {line}"), not around.weights_only)
-    since = saved.step if saved else -1 if (folder / "metrics.csv").exists() or (folder / "episodes.csv").exists() else None
-    loop = (within.loop if within else make_loop)(config, envs)
-    logs = stack.enter_context(closing(Logs(folder, say, loop, since)))
-    keeper = stack.enter_context(closing(Keeper(config, folder, loop, envs.testing, logs, around.stop)))
-    if saved is None:
-        logs.cut(-1, -1)
-        logs.settings(dataclasses.asdict(config))
-        logs.graph(loop.plan.agent)
-    else:
-        say(f"resumed at step {saved.step:,}: {keeper.resume(saved, around.exactly)}")
-    for view in (
-        [within.view]
-        if within
-        else views(around.console, config.env, config.steps, config.episodes, config.episode_lines, logs.episodes)
-    ):
-        keeper.reports.append(stack.enter_context(closing(view)))
-    return keeper
+    warn = console.print
+    saved = newest(folder, lambda line: warn(f"warning: {line}"), not options.weights_only)
+    loop = context.make_loop(builder, envs) if context else builder.loop(envs)
+    logger, guard = MetricsLogger(folder, warn, loop), WriteGuard(folder, warn)
+    progress = [context.progress] if context else builder.progress(console)
+    callbacks = Callbacks([logger, *progress], users, warn)
+    evaluator = builder.evaluator(loop, envs.evaluation, folder, callbacks, stop, guard, remark=logger.remark)
+    writer = stack.enter_context(closing(builder.checkpoint_writer(folder)))
+    exact = can_restore_episodes(envs.evaluation, builder.seed)
+    checkpointer = Checkpointer(
+        writer, loop, evaluator, callbacks, guard, warn, can_restore_episodes=exact, profile=builder.profile()
+    )
+    if saved is not None:
+        warn(f"resumed at step {saved.step:,}: {checkpointer.restore(saved, options.require_exact)}")
+    training = Training(loop, builder.schedule(), callbacks, evaluator, checkpointer, stop)
+    return training, RunContext(folder, builder.settings, loop, saved is not None, stop.end)

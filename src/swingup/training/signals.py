@@ -1,4 +1,4 @@
-"""How a run is asked to stop: a signal sets a flag, the loop ends where nothing is half done."""
+"""Stop requests: a signal sets a flag, and training ends after a complete iteration."""
 
 from __future__ import annotations
 
@@ -10,36 +10,53 @@ from contextlib import contextmanager
 
 
 class Interrupted(Exception):
-    """Raised out of an evaluation that was going on when the run was asked to stop."""
+    """Raised from an evaluation during which a signal arrived."""
 
 
-class Stop:
-    """Whether the run was asked to stop."""
+class StopRequest:
+    """Whether a run should stop: a signal interrupts it, a callback ends it for a reason."""
 
-    def __init__(self) -> None:
-        self.asked = False
+    def __init__(self, of_all: StopRequest | None = None) -> None:
+        self.of_all = of_all  # the request that interrupts all runs of a group
+        self.signalled = False
+        self.reason = ""
 
-    def check(self) -> None:
-        """Interrupted, if so."""
-        if self.asked:
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal arrived, for this run or its group."""
+        return self.signalled or (self.of_all is not None and self.of_all.interrupted)
+
+    @property
+    def asked(self) -> bool:
+        return self.interrupted or bool(self.reason)
+
+    def end(self, reason: str) -> None:
+        """Let the run end after this iteration, with its closing evaluation."""
+        self.reason = self.reason or reason
+
+    def raise_if_interrupted(self) -> None:
+        """Raise Interrupted if a signal arrived."""
+        if self.interrupted:
             raise Interrupted
 
 
 @contextmanager
-def interruptible() -> Iterator[Stop]:
-    """Ctrl-C, SIGTERM or SIGUSR1 (Slurm's warning) asks to stop after this step and to save; a second one stops at once."""
-    stop = Stop()
+def stop_on_signals() -> Iterator[StopRequest]:
+    """Ctrl-C, SIGTERM or SIGUSR1 (Slurm's warning) ends the run after this step; a second one at once."""
+    stop = StopRequest()
 
     def ask(signum: int, frame: object) -> None:
-        if stop.asked:
+        if stop.signalled:
             raise KeyboardInterrupt
-        stop.asked = True
+        stop.signalled = True
         print("swingup: stopping after this step; once more stops at once", file=sys.stderr)
 
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    before = {
+        number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    }
     try:
         yield stop
     finally:

@@ -2,77 +2,89 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from swingup.config.settings import Config
 from swingup.errors import Diverged, EnvFault
-from swingup.loops.evaluation import Evaluation
-from swingup.training.signals import Interrupted, Stop
+from swingup.training.signals import Interrupted, StopRequest
 
 if TYPE_CHECKING:
-    from swingup.training.checkpointer import Keeper
+    from swingup.loops.base import Loop
+    from swingup.loops.evaluation import Evaluation
+    from swingup.reports.callback import RunContext
+    from swingup.training.callbacks import Callbacks
+    from swingup.training.checkpointer import Checkpointer
+    from swingup.training.evaluator import Evaluator
+    from swingup.training.schedule import Schedule
 
 
-def finish(config: Config, keeper: Keeper, stop: Stop) -> Generator[None, None, Evaluation | None]:
-    """Tick until the budget is spent, evaluating and saving on the way; keeps the policy whatever happens. None if interrupted.
+class Training(NamedTuple):
+    """The parts of a run."""
 
-    Pauses where the next tick is not there yet but has to be computed.
+    loop: Loop
+    schedule: Schedule
+    callbacks: Callbacks
+    evaluator: Evaluator
+    checkpointer: Checkpointer
+    stop: StopRequest
+
+
+def train_loop(run: Training) -> Generator[None, None, Evaluation | None]:
+    """Collect, learn, call the callbacks, evaluate and save, until the budget is spent or a stop is asked.
+
+    Returns the closing evaluation, or None if a signal interrupted the run. A generator that pauses before
+    each computation, so that several runs of one process can take turns.
     """
-    loop = keeper.loop
+    loop, schedule, callbacks, evaluator, checkpointer, stop = run
+    if (
+        evaluator.interrupted
+        and not stop.asked
+        and schedule.evaluation_due(loop.steps - loop.plan.rows, loop)
+    ):
+        evaluator.evaluate()  # repeats an interrupted one; a closing one is repeated below
+    while not schedule.is_over(loop):
+        if loop.settled:
+            if stop.asked:
+                break
+            yield
+        before = loop.steps
+        loop.end = schedule.earliest_end(loop)
+        callbacks.on_iteration(loop.step(ahead=not stop.asked))
+        if schedule.evaluation_due(before, loop):
+            evaluator.evaluate()
+        if schedule.save_due(before, loop) or evaluator.best_step == loop.steps:
+            checkpointer.save()
+    return None if stop.interrupted else evaluator.evaluate_final()
+
+
+def train(run: Training, context: RunContext) -> Generator[None, None, Evaluation | None]:
+    """`train_loop`; saves the last policy in any case, and a checkpoint if the run was interrupted."""
+    loop, folder, evaluation = run.loop, run.evaluator.folder, None
     try:
-        # Not where it was the closing evaluation that did not end: that one is made anew below.
-        if keeper.pending and not stop.asked and due(config, keeper, loop.steps - loop.plan.rows):
-            keeper.evaluate(loop.steps, config.eval_episodes)
-        while not over(config, keeper) and not (stop.asked and loop.settled):
-            if loop.settled:
-                yield
-            loop.end = end(config, keeper)
-            before, tick = loop.steps, loop.tick(ahead=not stop.asked)
-            for report in keeper.reports:
-                report.tick(tick)
-            if due(config, keeper, before):
-                keeper.evaluate(tick.step, config.eval_episodes)
-            if (
-                passed(config.save_every or config.eval_every, before, tick.step)
-                or keeper.improved == tick.step
-                or over(config, keeper)
-            ):
-                keeper.save()
-        if not stop.asked:
-            return keeper.conclude(loop.steps)
+        run.callbacks.tell("on_start", context)
+        evaluation = yield from train_loop(run)
     except (EnvFault, Diverged, KeyboardInterrupt) as error:
-        error.add_note(f"the policy of step {loop.steps} is in {keeper.folder}")
+        error.add_note(f"the policy of step {loop.steps} is in {folder}")
         raise
     except Interrupted:
         pass
+    except Exception as error:
+        if error is run.callbacks.error:
+            save_after_callback_failed(run, error)
+        raise
     finally:
-        keeper.save_policy("last")
-    if not keeper.save():
-        keeper.logs.warn(f"warning: step {loop.steps:,} could not be saved; the run can only go on from the checkpoint before it")
-    return None
+        run.evaluator.save_policy("last")
+    if evaluation is None and not run.checkpointer.save():
+        lost = f"step {loop.steps:,} could not be saved; the run can only go on from the checkpoint before it"
+        run.checkpointer.warn(f"warning: {lost}")
+    return evaluation
 
 
-def end(config: Config, keeper: Keeper) -> int:
-    """The step at which the budget may be spent at the earliest: any step may end an episode."""
-    if config.episodes is None:
-        return config.steps
-    # Seeds that share a program move on together, however many episodes each of them has left.
-    left = config.episodes - keeper.logs.episodes if keeper.loop.lanes == 1 else keeper.loop.plan.rows
-    return min(keeper.loop.steps + left, config.steps)
-
-
-def over(config: Config, keeper: Keeper) -> bool:
-    """Whether the budget is spent."""
-    return keeper.loop.steps >= config.steps or keeper.logs.episodes >= (config.episodes or math.inf)
-
-
-def due(config: Config, keeper: Keeper, before: int) -> bool:
-    """Whether an evaluation is, after the steps since `before`; the last step has the closing one instead."""
-    return passed(config.eval_every, before, keeper.loop.steps) and not over(config, keeper)
-
-
-def passed(every: int, before: int, step: int) -> bool:
-    """Whether a multiple of `every` lies in (before, step]."""
-    return step // every > before // every
+def save_after_callback_failed(run: Training, error: Exception) -> None:
+    """Save a checkpoint of a run that a user's callback has ended by an error."""
+    while not run.loop.settled:  # iterations already computed belong into the logs and the checkpoint
+        run.callbacks.on_iteration(run.loop.step(ahead=False), users=False)
+    run.checkpointer.save()
+    error.add_note(
+        f"a callback failed; policy and checkpoint of step {run.loop.steps} are in {run.evaluator.folder}"
+    )

@@ -23,7 +23,10 @@ SPEC = Spec("native/Pendulum-v1", (3,), (1,), "float32", (-MAX_TORQUE,), (MAX_TO
 
 
 class State(NamedTuple):
-    """angle[]: rad, 0 upright, counterclockwise, in [-pi, pi]; speed[]: rad/s; torque[]: the last one, N·m, for the picture."""
+    """angle[] in rad, 0 upright, counterclockwise, in [-pi, pi]; speed[] in rad/s.
+
+    torque[]: the last one, in N·m, for the picture.
+    """
 
     angle: Any
     speed: Any
@@ -32,10 +35,11 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class Pendulum:
-    """Observation (cos, sin of the angle, speed); action: the torque; reward -(angle² + 0.1 speed² + 0.001 torque²).
+    """Observation (cos, sin of the angle, speed); action: the torque.
 
-    The reward is that of the state before the step. Nothing terminates; a new episode begins anywhere on the circle, at up
-    to 1 rad/s. Source: Gymnasium, classic_control, Pendulum-v1.
+    The reward, -(angle² + 0.1 speed² + 0.001 torque²), is that of the state before the step. Nothing
+    terminates; an episode starts anywhere on the circle, at up to 1 rad/s. Source: Gymnasium,
+    classic_control, Pendulum-v1.
     """
 
     spec: Spec = SPEC
@@ -51,7 +55,7 @@ class Pendulum:
         reward = -(turned(state.angle) ** 2 + 0.1 * state.speed**2 + 0.001 * torque**2)
         push = 1.5 * GRAVITY / LENGTH * jnp.sin(state.angle) + 3 / (MASS * LENGTH**2) * torque
         speed = jnp.clip(state.speed + push * STEP, -MAX_SPEED, MAX_SPEED)
-        # Kept within one turn, where Gymnasium lets it grow: float32 has no digits to spare for past turns.
+        # Kept in [-pi, pi], where Gymnasium lets it grow: a large angle loses precision in float32.
         angle = turned(state.angle + speed * STEP)
         return State(angle, speed, torque), Outcome(observe(angle, speed), reward, jnp.zeros((), bool))
 
@@ -68,17 +72,18 @@ class Pendulum:
 
 
 def turned(angle: Any) -> Any:
-    """The same angle in [-pi, pi]; one that lies there already keeps its bits."""
+    """The same angle in [-pi, pi]; one that is there already keeps its bits."""
     return angle - 2 * jnp.pi * jnp.round(angle / (2 * jnp.pi))
 
 
 def observe(angle: Any, speed: Any) -> Any:
+    """The observation[3]: cos and sin of the angle, and the speed."""
     return jnp.stack([jnp.cos(angle), jnp.sin(angle), speed])
 
 
 @cache
 def backdrop() -> Canvas:
-    """What never moves: the circle of the tip, and the goal."""
+    """The static part of the picture: the circle of the tip, and the goal."""
     canvas = Canvas(400, 400, 400 / 2.7)
     canvas.ring((0, 0), LENGTH, 0.012, SHADE)
     canvas.rod((0, 0), (0, LENGTH), 0.085, GREY, opacity=0.18)

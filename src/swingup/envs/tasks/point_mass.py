@@ -16,8 +16,8 @@ from swingup.types import Spec
 
 STEP = 0.05  # s
 MAX_PUSH = 1.0  # m/s², along each axis
-WALL = 1.5  # m from the origin
-START = 1.0  # m, the same
+WALL = 1.5  # m from the origin, along each axis
+START = 1.0  # m from the origin, along each axis
 
 SPEC = Spec("native/PointMass-v0", (4,), (2,), "float32", (-MAX_PUSH,) * 2, (MAX_PUSH,) * 2)
 
@@ -32,11 +32,12 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class PointMass:
-    """Observation (position, speed); action: the acceleration along both axes; reward -(|position|² + 0.1 |speed|² + 0.01 |push|²).
+    """Observation (position, speed); action: the acceleration along both axes.
 
-    A double integrator: nothing slows the point but the push itself, and walls at 1.5 m, where it stops. The reward is that of the
-    state after the step. Nothing terminates; a new episode begins at rest, anywhere within 1 m along each axis, and is
-    truncated after 100 steps, 5 s. Returns, over 1,000 episodes: the best linear regulator -9.7, doing nothing -68, noise -97.
+    The reward, -(|position|² + 0.1 |speed|² + 0.01 |push|²), is that of the state after the step. A double
+    integrator: only the push slows the point, and walls at 1.5 m stop it. Nothing terminates; an episode
+    starts at rest, at most 1 m from the origin along each axis, and is truncated after 100 steps, 5 s.
+    Returns over 1,000 episodes: the best linear regulator -9.7, doing nothing -68, noise -97.
     """
 
     spec: Spec = SPEC
@@ -54,7 +55,9 @@ class PointMass:
         speed = jnp.where(jnp.abs(position) >= WALL, 0, speed)
         position = jnp.clip(position, -WALL, WALL)
         reward = -((position**2).sum() + 0.1 * (speed**2).sum() + 0.01 * (push**2).sum())
-        return State(position, speed, push), Outcome(jnp.concat([position, speed]), reward, jnp.zeros((), bool))
+        return State(position, speed, push), Outcome(
+            jnp.concat([position, speed]), reward, jnp.zeros((), bool)
+        )
 
     def frame(self, state: State) -> np.ndarray:
         at, push = np.asarray(state.position, float), np.asarray(state.push, float)
@@ -67,7 +70,7 @@ class PointMass:
 
 @cache
 def backdrop() -> Canvas:
-    """What never moves: a grid of half metres, the walls and the goal."""
+    """The static part of the picture: a grid of half metres, the walls and the goal."""
     canvas = Canvas(400, 400, 400 / 3.4)
     for k in np.arange(-WALL, WALL + 0.1, 0.5):
         canvas.rod((k, -WALL), (k, WALL), 0.004, SHADE)

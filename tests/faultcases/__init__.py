@@ -1,1 +1,0 @@
-"""What can go wrong, as tables and small drivers: the tests run a part of each, `benchmarks/faults.py` all of it."""

@@ -1,0 +1,271 @@
+"""A run interrupted anywhere resumes to the same bytes, or says that it does not."""
+
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+import swingup
+from faultcases import runs
+from swingup import runtime
+from swingup.cli.main import run as cli
+from swingup.config.presets import base
+from swingup.config.settings import apply, check
+from swingup.envs.gym_env import GymEnv
+from swingup.envs.registry import factory
+from swingup.errors import InputError
+from swingup.loops.base import Snapshot
+from swingup.loops.evaluation import can_restore_episodes
+from swingup.loops.host import HostLoop
+from swingup.storage import checkpoint_reader, checkpoint_writer
+from swingup.training import session
+from swingup.training.build import plan
+
+SMALL = {"hidden": (16, 16), "batch": 16, "warmup": 60, "capacity": 500, "env": "Pendulum-v1"}
+FLAGS = [*runs.flags(), "--quiet"]
+
+
+def make_loop(**changes):
+    config = check(apply(base("Pendulum-v1"), SMALL | changes, "test"))
+    env = GymEnv(factory("Pendulum-v1"), config.envs)
+    return HostLoop(plan(config, env.spec), env, 0)
+
+
+def copied(s):
+    """A snapshot that later ticks cannot change."""
+    return Snapshot({k: np.array(v) for k, v in s.tensors.items()}, np.array(s.ring), s.added)
+
+
+def digest(loop):
+    s = loop.snapshot()
+    return {k: v.tobytes() for k, v in s.tensors.items()}, s.ring.tobytes(), s.added
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"noise": "ou", "n_step": 3, "envs": 3, "normalize": True},
+        {"noise": "pink", "priority": 0.6, "delay": 2, "critics": 2, "smoothing": 0.2, "sigma_end": 0.0},
+    ],
+    ids=["ou", "td3"],
+)
+def test_a_loop_that_goes_on_from_a_snapshot_ends_in_the_same_bits(options):
+    """At the first step, in the warm-up, in training; every snapshot leads to the same end."""
+    loop, saved = make_loop(**options), {}
+    for t in range(90):
+        if t in (1, 15, 75):
+            saved[t] = copied(loop.snapshot())
+        loop.step()
+    again = make_loop(**options)
+    for t, snapshot in saved.items():
+        assert again.restore(snapshot)
+        for _ in range(90 - t):
+            again.step()
+        assert digest(again) == digest(loop)
+
+
+def test_an_environment_that_cannot_be_played_again_is_told_and_its_episode_ends_there(counting):
+    """Counting numbers its episodes, which no seed brings back."""
+    agent = plan(check(apply(base("Pendulum-v1"), SMALL, "test")), GymEnv(counting).spec)
+    loop, again = (HostLoop(agent, GymEnv(lambda: counting(truncate=4), 1), 0) for _ in range(2))
+    for _ in range(10):
+        loop.step()
+    saved = copied(loop.snapshot())
+    assert not again.restore(saved)
+    row = agent.agent.layout.unpack(np.asarray(again.state.replay.rows)[9, 0])
+    assert row.last == 1
+    assert row.discount == 1
+    assert not can_restore_episodes(GymEnv(counting), 0)
+    assert can_restore_episodes(GymEnv(factory("Pendulum-v1"), 2), 0)
+    again.step()
+    first = agent.agent.layout.unpack(np.asarray(again.state.replay.rows)[10, 0]).obs
+    assert first[1] == 0  # the first step of a new episode
+
+
+def test_a_snapshot_of_other_sizes_is_refused():
+    saved = copied(make_loop().snapshot())
+    with pytest.raises(InputError, match="does not fit this run's settings"):
+        make_loop(hidden=(16, 8)).restore(saved)
+    with pytest.raises(InputError, match="replay: the saved ring"):
+        make_loop(capacity=300).restore(saved)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    assert cli(["train", "Pendulum-v1", *FLAGS, "--run-dir", str(folder)]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_kill_minus_nine_changes_nothing(whole, tmp_path, seed):
+    """Three kills at random instants, some of them inside saves, then the end: the same bytes everywhere."""
+    victim = runs.Killed("Pendulum-v1", runs.flags(), tmp_path / "run", seed, steps=900)
+    for _ in range(3):
+        victim.kill(250)
+    done = victim.finish()
+    assert done.returncode == 0, done.stderr
+    assert not runs.differing(runs.final(tmp_path / "run"), runs.final(whole))
+
+
+WHEN = {"collect": 250, "update": 250, "closing": 3, "write": 5}  # at which call; else the first
+
+
+@pytest.mark.parametrize(
+    "phase", ["collect", "update", "compile", "evaluation", "save", "write", "policy", "closing"]
+)
+def test_a_signal_at_any_time_leaves_a_checkpoint_and_the_way_back(whole, tmp_path, phase):
+    folder = tmp_path / "run"
+    done, seconds = runs.signalled(phase, WHEN.get(phase, 1), folder, ["train", "Pendulum-v1", *FLAGS])
+    assert done.returncode == 75, done.stderr
+    assert f"go on with: swingup resume {folder}" in done.stderr
+    assert "durable" in seconds
+    assert checkpoint_reader.load(folder / "ckpt").about["class"] == "exact"
+    assert cli(["resume", str(folder), "--quiet", "--require-exact"]) == 0
+    assert not runs.differing(runs.final(folder), runs.final(whole))
+
+
+def test_a_finished_run_goes_on_with_more_steps_as_if_it_had_been_longer(whole, tmp_path, capsys):
+    longer, extended = tmp_path / "longer", tmp_path / "extended"
+    for folder, steps in ((longer, "1200"), (extended, "900")):
+        assert cli(["train", "Pendulum-v1", *FLAGS, "--steps", steps, "--run-dir", str(folder)]) == 0
+    assert cli(["resume", str(extended), "--steps", "1200"]) == 0
+    assert "resumed at step 900: exact" in capsys.readouterr().err
+    # Both evaluated at 900, in the same number of episodes.
+    assert not runs.differing(runs.final(extended), runs.final(longer))
+
+
+def test_verify_repeats_a_stretch_and_sees_a_single_bit(whole, tmp_path, capsys):
+    import shutil
+
+    assert cli(["verify", str(whole)]) == 0
+    assert "steps 800 to 900 repeated" in capsys.readouterr().out
+    folder = tmp_path / "run"
+    shutil.copytree(whole, folder)
+    newest = checkpoint_reader.load(folder / "ckpt")
+    name = next(k for k in newest.tensors if "critic" in k)
+    tensors = {**newest.tensors, name: np.nextafter(newest.tensors[name], np.float32(np.inf))}
+    writer = checkpoint_writer.Checkpoints(folder / "ckpt")
+    writer.save(900, tensors, newest.ring, newest.added, newest.about)
+    writer.close()
+    assert cli(["verify", str(folder)]) == 2
+    assert f"{name} differs at step 900" in capsys.readouterr().err
+
+
+def test_another_machine_is_named_field_by_field(whole, tmp_path, capsys, monkeypatch):
+    import shutil
+
+    folder = tmp_path / "run"
+    shutil.copytree(whole, folder)
+    profile = runtime.profile(2)
+    monkeypatch.setattr(runtime, "profile", lambda threads: profile | {"cpu": "another one"})
+    before = (folder / "config.json").read_text(), (folder / "result.json").read_text()
+    assert cli(["resume", str(folder), "--steps", "1000", "--require-exact", "--quiet"]) == 2
+    assert before == ((folder / "config.json").read_text(), (folder / "result.json").read_text())
+    assert "is another one" in capsys.readouterr().err
+    assert cli(["resume", str(folder), "--steps", "1000"]) == 0
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert "exact, but on another machine" in said
+    assert f"cpu was {profile['cpu']}, is another one" in said
+
+
+def test_a_disk_that_refuses_costs_a_warning_and_not_the_run(tmp_path, monkeypatch, capsys):
+    save, calls = checkpoint_writer.Checkpoints.save, []
+
+    def full(self, *args):
+        calls.append(0)
+        if 2 <= len(calls) <= 4:
+            raise OSError(28, "No space left on device", str(self.folder))
+        return save(self, *args)
+
+    monkeypatch.setattr(checkpoint_writer.Checkpoints, "save", full)
+    folder = tmp_path / "run"
+    assert cli(["train", "Pendulum-v1", *[f for f in FLAGS if f != "--quiet"], "--run-dir", str(folder)]) == 0
+    assert (
+        " ".join(capsys.readouterr().err.split()).count(
+            "No space left on device; not saved, training goes on"
+        )
+        == 1
+    )
+    assert checkpoint_reader.steps(folder / "ckpt")[-1] == 900
+
+
+def test_no_whole_checkpoint_is_exit_code_3_and_none_at_all_begins_anew(whole, tmp_path, capsys):
+    import shutil
+
+    folder = tmp_path / "run"
+    shutil.copytree(whole, folder)
+    for manifest in (folder / "ckpt").glob("*/manifest.json"):
+        manifest.write_bytes(manifest.read_bytes()[:-9])
+    assert cli(["resume", str(folder)]) == 3
+    assert "no checkpoint is whole" in capsys.readouterr().err
+    shutil.rmtree(folder / "ckpt")
+    assert cli(["resume", str(folder), "--quiet"]) == 0
+    assert runs.final(folder) == runs.final(whole)
+    assert cli(["resume", str(tmp_path / "nowhere")]) == 2
+
+
+def test_one_writer_at_a_time(whole, capsys):
+    writer = checkpoint_writer.Checkpoints(whole / "ckpt")
+    try:
+        assert cli(["resume", str(whole), "--steps", "1000", "--quiet"]) == 2
+        assert str(os.getpid()) in capsys.readouterr().err
+    finally:
+        writer.close()
+
+
+def test_replay_that_does_not_fit_is_refused_with_the_largest_that_does(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(runtime, "free_memory", lambda: 1e6)
+    assert cli(["train", "Pendulum-v1", "--capacity", "100000", "--run-dir", str(tmp_path / "run")]) == 2
+    assert "the largest that fits is 22500" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_on_a_function_is_resumed_from_python(tmp_path, counting):
+    make = lambda: counting(truncate=9)
+    options = {
+        "steps": 60,
+        "warmup": 20,
+        "hidden": (8, 8),
+        "batch": 8,
+        "eval_every": 20,
+        "eval_episodes": 1,
+        "final_episodes": 1,
+    }
+    run = swingup.train(make, run_dir=tmp_path / "run", quiet=True, **options)
+    assert checkpoint_reader.load(run.folder / "ckpt").about["class"] == "episode-boundary"
+    more = swingup.resume(run.folder, 80, make, quiet=True)
+    assert more.result["steps"] == 80
+    with pytest.raises(InputError, match="trained on an object or a function"):
+        swingup.resume(run.folder, 90, quiet=True)
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+@pytest.mark.parametrize("process", [1, 2])
+def test_same_seed_same_bytes_whatever_cores_are_visible(whole, tmp_path, cores, process):
+    folder = tmp_path / "run"
+    args = ["train", "Pendulum-v1", *FLAGS, "--run-dir", folder]
+    done = runs.swing(*args, code=runs.SEEN.format(cores=cores))
+    assert done.returncode == 0, done.stderr
+    assert not runs.differing(runs.final(folder), runs.final(whole))
+
+
+def test_signals_are_restored():
+    before = signal.getsignal(signal.SIGTERM)
+    with session.stop_on_signals() as stop:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert stop.asked
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert jax.default_backend()
+
+
+def test_workers_change_nothing(tmp_path):
+    flags = [*FLAGS, "--envs", "2", "--run-dir"]
+    assert cli(["train", "Pendulum-v1", *flags, str(tmp_path / "here")]) == 0
+    assert cli(["train", "Pendulum-v1", *flags, str(tmp_path / "there"), "--workers", "2"]) == 0
+    assert runs.final(tmp_path / "here") == runs.final(tmp_path / "there")
