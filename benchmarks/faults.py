@@ -290,7 +290,7 @@ def trained(folder: Path, capacity: int) -> tuple[Any, Any]:
     )
     writer, profile = builder.checkpoint_writer(folder), builder.profile()
     parts = (writer, loop, evaluator, callbacks, guard, print)
-    return loop, Checkpointer(*parts, can_restore_episodes=True, profile=profile)
+    return loop, Checkpointer(*parts, can_restore_episodes=True, profile=profile, settings=builder.settings)
 
 
 def ticks(loop: Any, number: int) -> float:

@@ -1,5 +1,10 @@
 """The Python interface: `train`, `load`, policies, and `DDPG` as Stable-Baselines3's users spell it."""
 
+import os
+import random
+import signal
+import threading
+
 import gymnasium
 import numpy as np
 import pytest
@@ -151,3 +156,62 @@ def test_numbers_of_numpy_are_numbers_and_a_factory_must_make_new_ones(tmp_path)
         swingup.train(lambda: same, run_dir=tmp_path / "run", **QUICK)
     with pytest.raises(swingup.InputError, match="made a NoneType"):
         swingup.train(lambda: None, run_dir=tmp_path / "run", **QUICK)
+
+
+TINY = {"learning_starts": 60, "batch_size": 16, "hidden": (8, 8), "buffer_size": 2000}
+
+
+def test_a_model_is_usable_after_every_interrupt():
+    """A signal at random instants of `learn`: its state is donated meanwhile, and never lost."""
+    model, rng = swingup.DDPG("Pendulum-v1", **TINY).learn(100), random.Random(0)
+    for _ in range(12):
+        alarm = threading.Timer(rng.uniform(0.001, 0.05), lambda: os.kill(os.getpid(), signal.SIGINT))
+        interrupted = False
+        try:
+            alarm.start()
+            model.learn(10**7)
+        except KeyboardInterrupt:
+            interrupted = True
+        alarm.join()
+        assert interrupted
+        before = model.loop.steps
+        assert model.predict(np.zeros(3))[0].shape == (1,)
+        assert model.learn(3).loop.steps >= before + 3
+
+
+def test_loading_into_a_model_replaces_what_it_acts_with(tmp_path):
+    one, other = (swingup.DDPG("Pendulum-v1", seed=seed, **TINY).learn(80) for seed in (1, 2))
+    one.save(tmp_path / "p")
+    obs = np.array([1.0, 0.0, 0.0])
+    assert other.load(tmp_path / "p") is other
+    np.testing.assert_array_equal(other.predict(obs)[0], one.predict(obs)[0])
+    fresh = swingup.DDPG.load(tmp_path / "p")
+    np.testing.assert_array_equal(fresh.predict(obs)[0], one.predict(obs)[0])
+    assert fresh.env is None  # acting needs none, whatever it was made with
+
+
+def test_loading_refuses_an_environment_with_other_bounds(tmp_path, counting):
+    model = swingup.DDPG(lambda: counting(truncate=20, low=-2.0, high=2.0), **TINY).learn(80)
+    model.save(tmp_path / "p")
+    with pytest.raises(swingup.InputError, match="its low is"):
+        swingup.DDPG.load(tmp_path / "p", lambda: counting(low=-0.1, high=0.1))
+
+
+def test_what_reset_returns_is_refused_with_the_way_out():
+    model = swingup.DDPG("Pendulum-v1", **TINY).learn(80)
+    with pytest.raises(swingup.InputError, match="give it obs alone"):
+        model.predict(gymnasium.make("Pendulum-v1").reset())
+
+
+def test_gradient_steps_follow_a_step_of_all_environments():
+    assert swingup.DDPG("Pendulum-v1", n_envs=4, gradient_steps=1).config.updates == 0.25
+    assert swingup.DDPG("Pendulum-v1", gradient_steps=2).config.updates == 2
+    assert swingup.DDPG("Pendulum-v1", n_envs=4).config.updates == 1  # ours, where nothing is said
+
+
+def test_a_replay_that_does_not_fit_is_refused_here_too(monkeypatch):
+    from swingup import runtime
+
+    monkeypatch.setattr(runtime, "free_memory", lambda: 1e4)
+    with pytest.raises(swingup.InputError, match="the largest that fits is"):
+        swingup.DDPG("Pendulum-v1", **TINY).learn(10)

@@ -12,6 +12,7 @@ PUBLIC = {
     "train": "api",
     "resume": "api",
     "load": "runs.run",
+    "load_policy": "storage.policy_file",
     "Run": "runs.run",
     "Group": "runs.group",
     "Callback": "reports.callback",
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from swingup.runs.run import load as load
     from swingup.sb3 import DDPG as DDPG
     from swingup.sb3 import TD3 as TD3
+    from swingup.storage.policy_file import load_policy as load_policy
 
 __all__ = [*PUBLIC]
 

@@ -99,7 +99,7 @@ def resume(
     builder = RunBuilder(read_config(old))
     options = Options(old, quiet, require_exact=require_exact, weights_only=weights_only)
     run = run_training(
-        builder if steps is None else builder.replace(steps=steps),
+        builder if steps is None else builder.longer(steps),
         env or Run(old).env,
         options,
         command,

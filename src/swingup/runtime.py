@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,20 @@ def started() -> bool:
     return xla_bridge.backends_are_initialized()
 
 
+def threads_in_use(wanted: int) -> int:
+    """The CPU threads that XLA has, or will have if JAX has not started yet and `prepare(wanted)` was called.
+
+    A process in which JAX started before keeps the count of that time, whatever is asked for later.
+    """
+    if not started():
+        return wanted
+    try:
+        names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    except OSError:  # a thread that has just ended
+        return threads_in_use(wanted)
+    return names.count("tf_XLAEigen") or wanted
+
+
 def profile(threads: int) -> dict[str, Any]:
     """What a result's bits depend on besides seed and settings: machine, threads, versions, XLA flags."""
     import platform
@@ -76,7 +91,7 @@ def profile(threads: int) -> dict[str, Any]:
         "machine": platform.machine(),
         "cpu": cpu(),
         "device": jax.devices()[0].device_kind,
-        "threads": threads,
+        "threads": threads_in_use(threads),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         **versions,
     }
@@ -99,34 +114,45 @@ def cpu() -> str:
     return f"{found.get('model name', 'unknown')} {hashlib.sha256(features.encode()).hexdigest()[:8]}"
 
 
-def free_memory() -> float:
-    """Bytes that this process can still allocate: the machine's free memory or what its container allows."""
-    free = float("inf")
+def free_memory(root: Path = Path("/")) -> float:
+    """Bytes that this process can still allocate: the machine's free memory, or what its containers leave."""
+    free = [float("inf")]
+    with suppress(OSError, StopIteration, ValueError):
+        lines = (root / "proc/meminfo").read_text().splitlines()
+        free.append(int(next(x for x in lines if x.startswith("MemAvailable")).split()[1]) * 1024)
+    for limit, used in memory_limits(root):
+        with suppress(OSError, ValueError):  # "max" is no number: no limit
+            free.append(int(limit.read_text()) - int(used.read_text()))
+    return min(free)
+
+
+def memory_limits(root: Path) -> Iterator[tuple[Path, Path]]:
+    """The files of limit and use of each control group around this process, version 2 and version 1."""
     try:
-        free = (
-            int(
-                next(
-                    x for x in Path("/proc/meminfo").read_text().splitlines() if x.startswith("MemAvailable")
-                ).split()[1]
-            )
-            * 1024
+        groups = [line.split(":", 2) for line in (root / "proc/self/cgroup").read_text().splitlines()]
+    except OSError:
+        groups = []
+    mounted = root / "sys/fs/cgroup"
+    for _, controllers, path in [("", "", "/"), *(g for g in groups if len(g) == 3)]:
+        old = "memory" in controllers.split(",")
+        if controllers and not old:
+            continue
+        top = mounted / "memory" if old else mounted
+        names = (
+            ("memory.limit_in_bytes", "memory.usage_in_bytes") if old else ("memory.max", "memory.current")
         )
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        if limit != "max":
-            free = min(free, int(limit) - int(Path("/sys/fs/cgroup/memory.current").read_text()))
-    except (OSError, StopIteration, ValueError):
-        pass
-    return free
+        # A limit of any group above counts too; in a container the path may be that of the machine outside.
+        here = top / path.strip("/")
+        for folder in (here, *here.parents):
+            if folder.is_relative_to(top):
+                yield folder / names[0], folder / names[1]
 
 
 def device_line(threads: int) -> str:
     """JAX's version and the device that this run computes on, in one line."""
     import jax
 
-    device = jax.devices()[0]
-    kind = (
-        f"CPU, {threads} thread{'s' if threads > 1 else ''}"
-        if device.platform == "cpu"
-        else device.device_kind
-    )
+    device, used = jax.devices()[0], threads_in_use(threads)
+    cpu = f"CPU, {used} thread{'s' if used > 1 else ''}"
+    kind = cpu if device.platform == "cpu" else device.device_kind
     return f"jax {jax.__version__} on {kind}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -16,7 +18,28 @@ from swingup.envs.gym_env import GymEnv, name_of
 from swingup.envs.registry import factory
 from swingup.errors import InputError
 from swingup.storage import policy_file, trusted_modules
-from swingup.training.build import plan
+from swingup.training.build import RunBuilder
+from swingup.training.signals import deferred_signals
+
+
+class class_or_instance:
+    """A method that gets the object it is called on, or the class where it is called on that."""
+
+    def __init__(self, method: Callable[..., Any]):
+        self.method = method
+        self.__doc__ = method.__doc__
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        return partial(self.method, owner if instance is None else instance)
+
+
+def spelled_our_way(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings by our names; gradient_steps follow a step of all n_envs environments, as there."""
+    theirs = {alias.replace("-", "_"): names for alias, names in aliases(Config).items()}
+    ours = {name: value for key, value in settings.items() for name in theirs.get(key, (key,))}
+    if "gradient_steps" in settings:
+        ours["updates"] = settings["gradient_steps"] / ours.get("envs", 1)
+    return ours
 
 
 class DDPG:
@@ -33,43 +56,50 @@ class DDPG:
         source = env[-1] if env else None
         if not env or len(env) > 2 or (len(env) == 2 and env[0] != "MlpPolicy"):
             raise InputError(f'{self.name}: expected one environment, for example {self.name}("Pendulum-v1")')
-        theirs = {alias.replace("-", "_"): names for alias, names in aliases(Config).items()}
-        ours = self.adds | {
-            name: value for key, value in settings.items() for name in theirs.get(key, (key,))
-        }
+        ours = self.adds | spelled_our_way(settings)
         made = source if isinstance(source, gymnasium.Env) else None
         if made is not None and ours.get("envs", 1) != 1:
             raise InputError(
                 f"{self.name}: n_envs={ours['envs']} of one object; give an id or a function that makes them"
             )
-        ours.setdefault("steps", 2**31 - 1)  # `learn` says how many
         if isinstance(source, str):
             trusted_modules.allow(source)
         make = (lambda: made) if made is not None else factory(source)
-        self.env = GymEnv(make, ours.get("envs", 1), limit=ours.get("episode_steps"))
-        name = source if isinstance(source, str) else name_of(self.env.envs[0])
-        self.config = check(apply(base(name, preset), {"env": name, **ours}, self.name))
+        self.env: GymEnv | None = GymEnv(make, ours.get("envs", 1), limit=ours.get("episode_steps"))
+        self.configure(source if isinstance(source, str) else name_of(self.env.envs[0]), preset, ours)
+
+    def configure(self, env: str, preset: str, settings: dict[str, Any]) -> None:
+        """Set what a model has besides its environment, before it has learnt or loaded anything."""
+        unlimited = {"env": env, "steps": 2**31 - 1}  # `learn` says how many
+        self.config = check(apply(base(env, preset), unlimited | settings, self.name))
         self.rng = np.random.default_rng(self.config.seed)
         self.loop: Any = None
         self.loaded: Policy | None = None
 
     def learn(self, total_timesteps: int) -> Self:
-        """Train for so many more environment steps; returns self."""
+        """Train for so many more environment steps; returns self.
+
+        An interrupt is raised after the iteration that is being computed, so that the model stays usable.
+        """
         from swingup import runtime
 
         runtime.prepare(self.config.threads)
         from swingup.loops.host import HostLoop
 
-        if self.loop is None and self.loaded is not None:
+        if self.env is None or (self.loop is None and self.loaded is not None):
             raise InputError(
                 f"{self.name}: a loaded policy acts, it cannot go on learning "
                 "(its critic and replay are not in the file); train a new one"
             )
         if self.loop is None:
-            self.loop = HostLoop(plan(self.config, self.env.spec), self.env, self.config.seed, every=())
+            builder = RunBuilder(self.config)
+            builder.check(self.env.spec)
+            self.loop = HostLoop(builder.plan(self.env.spec), self.env, self.config.seed, every=())
         self.loop.end = self.loop.steps + total_timesteps  # no log or evaluation is due before
-        while self.loop.steps < self.loop.end:
-            self.loop.step()
+        with deferred_signals() as handle_signals:
+            while self.loop.steps < self.loop.end:
+                self.loop.step()
+                handle_signals()
         return self
 
     @property
@@ -90,6 +120,10 @@ class DDPG:
 
         Greedy by default; deterministic=False adds N(0, sigma) noise, drawn from the model's own seed.
         """
+        if isinstance(obs, tuple) and len(obs) == 2 and obs[1] == {} and len(self.policy.spec.obs_shape) == 1:
+            raise InputError(
+                f"{self.name}.predict: this is what reset() returns, (obs, info); give it obs alone"
+            )
         action = self.policy(obs)
         if not deterministic:
             spec = self.policy.spec
@@ -101,20 +135,20 @@ class DDPG:
         """Write the greedy policy as a safetensors file (no pickle), by default with that ending."""
         policy_file.save_policy(with_ending(path), self.policy)
 
-    @classmethod
-    def load(cls, path: str | Path, env: Any = None) -> Self:
-        """Load a saved policy, to predict only; env: by default made from the id in the file."""
+    @class_or_instance
+    def load(owner: Any, path: str | Path, env: Any = None) -> Any:
+        """Load a saved policy, to predict only: `DDPG.load(path)` is a new model.
+
+        env: an environment that the policy is to fit; InputError where its sizes or bounds are others.
+        """
         policy = policy_file.load_policy(with_ending(path))
-        model = cls(trusted_modules.check(policy.spec.env, Path(path)) if env is None else env)
-        if (model.env.spec.obs_size, model.env.spec.action_shape) != (
-            policy.spec.obs_size,
-            policy.spec.action_shape,
-        ):
-            raise InputError(
-                f"{path}: made for {policy.spec.env}, whose sizes are not those of {model.env.spec.env}; "
-                "give the right environment"
-            )
-        model.loaded = policy
+        model = owner if isinstance(owner, DDPG) else owner.__new__(owner) if env is None else owner(env)
+        if model is not owner and env is None:
+            model.env = None
+            model.configure(policy.spec.env, "auto", {})
+        elif model.env is not None:
+            policy.check(model.env.spec)
+        model.loop, model.loaded = None, policy
         return model
 
 

@@ -1,5 +1,6 @@
 """A run interrupted anywhere resumes to the same bytes, or says that it does not."""
 
+import json
 import os
 import signal
 
@@ -269,3 +270,39 @@ def test_workers_change_nothing(tmp_path):
     assert cli(["train", "Pendulum-v1", *flags, str(tmp_path / "here")]) == 0
     assert cli(["train", "Pendulum-v1", *flags, str(tmp_path / "there"), "--workers", "2"]) == 0
     assert runs.final(tmp_path / "here") == runs.final(tmp_path / "there")
+
+
+SHORT = {
+    "steps": 80,
+    "warmup": 20,
+    "hidden": (8, 8),
+    "batch": 8,
+    "eval_every": 40,
+    "eval_episodes": 1,
+    "final_episodes": 1,
+    "threads": 2,
+}
+
+
+def test_a_longer_run_keeps_the_line_of_its_schedules(tmp_path, capsys):
+    """`resume --steps` does not jump back up the line, nor claim to be what a longer run would be."""
+    falling = {**SHORT, "actor_lr_end": 1e-5, "sigma_end": 0.01}
+    run = swingup.train("Pendulum-v1", run_dir=tmp_path / "run", **falling)
+    with pytest.raises(swingup.InputError, match="schedule_steps was None, is"):
+        swingup.resume(run.folder, run.config.steps * 2, require_exact=True, quiet=True)
+    capsys.readouterr()
+    longer = swingup.resume(run.folder, run.config.steps * 2)
+    assert "exact, but with other settings" in capsys.readouterr().err
+    assert longer.config.schedule_steps == run.config.steps
+
+
+def test_settings_edited_between_are_named_and_not_called_exact(tmp_path, capsys):
+    run = swingup.train("Pendulum-v1", run_dir=tmp_path / "run", **SHORT)
+    path = run.folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"gamma": 0.5}))
+    with pytest.raises(swingup.InputError, match=r"gamma was 0.\d+, is 0.5"):
+        swingup.resume(run.folder, run.config.steps * 2, require_exact=True, quiet=True)
+    swingup.resume(run.folder, run.config.steps * 2)
+    said = capsys.readouterr().err
+    assert "the setting gamma was" in said
+    assert "exact, but with other settings" in said

@@ -179,7 +179,7 @@ def resume(wanted: Resume, words: list[str]) -> int:
     old = find_run(wanted.run)
     builder = RunBuilder(read_config(old))
     if wanted.steps is not None:
-        builder = builder.replace(steps=wanted.steps)
+        builder = builder.longer(wanted.steps)
     return output.conclude(run_training(builder, Run(old).env, options, command, old), wanted.json)
 
 

@@ -219,10 +219,18 @@ class Config:
         "pink (1/f, in between) or decay (the 2017 tutorial's).",
         EXPLORATION,
     )
+    schedule_steps: int | None = setting(
+        None,
+        "Environment steps after which the lines of --sigma-end, --actor-lr-end and --critic-lr-end end; by "
+        "default --steps. A run that is resumed with more --steps keeps the line that it had.",
+        EXPLORATION,
+        values=STEPS,
+    )
     sigma: tuple[float, ...] = setting(
         (0.1,),
         "Strength of the exploration noise, in units of half the action range: "
-        "one number, or one per action dimension.",
+        "one number, or one per action dimension. "
+        "With ou the noise starts each episode at zero; its standard deviation grows to 1.8 times this.",
         EXPLORATION,
         aliases="exploration-noise",
     )

@@ -107,7 +107,7 @@ def train_unfinished(
 def builder_of(group: Group, seed: int, steps: int | None = None) -> RunBuilder:
     """The run builder of the settings in a seed's folder, with a new budget if `steps` is given."""
     builder = RunBuilder(run_folder.read_config(group.path(seed)))
-    return builder if steps is None else builder.replace(steps=steps)
+    return builder if steps is None else builder.longer(steps)
 
 
 def lengthen(group: Group, seeds: list[SeedStatus], steps: int) -> None:

@@ -37,10 +37,11 @@ def save_policy(path: Path, policy: Policy) -> None:
     os.replace(part, path)
 
 
-def load_policy(path: Path) -> Policy:
+def load_policy(path: str | Path) -> Policy:
     """Read what `save_policy` wrote; InputError if it is missing or not a policy of swingup."""
     from safetensors import SafetensorError, safe_open
 
+    path = Path(path)
     if not path.is_file():
         best = path.with_name("best.safetensors").is_file()
         raise InputError(

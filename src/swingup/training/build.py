@@ -42,6 +42,13 @@ class RunBuilder:
         """A builder with other values; InputError if one cannot be used."""
         return RunBuilder(dataclasses.replace(self.config, **settings))
 
+    def longer(self, steps: int) -> RunBuilder:
+        """The same run with another number of steps; what falls along a line keeps the line that it had."""
+        c = self.config
+        falls = any(end is not None for end in (c.sigma_end, c.actor_lr_end, c.critic_lr_end))
+        kept = {"schedule_steps": c.schedule_steps or c.steps} if falls and steps != c.steps else {}
+        return self.replace(steps=steps, **kept)
+
     @property
     def steps(self) -> int:
         """The budget of environment steps."""
@@ -226,7 +233,7 @@ def noise(config: Config, spec: Spec) -> Any:
     if config.sigma_end is not None:
         from swingup.core.schedules import Linear
 
-        sigma = Linear(sigma, config.sigma_end, max((config.steps - config.warmup) // config.envs, 1))
+        sigma = Linear(sigma, config.sigma_end, max((schedule_end(config) - config.warmup) // config.envs, 1))
     from swingup.core.noise import EpisodeDecay, Gaussian, OrnsteinUhlenbeck, Pink
 
     if config.noise == "decay":
@@ -234,11 +241,16 @@ def noise(config: Config, spec: Spec) -> Any:
     return {"gaussian": Gaussian, "ou": OrnsteinUhlenbeck, "pink": Pink}[config.noise](sigma)
 
 
+def schedule_end(config: Config) -> int:
+    """The environment step at which noise and step sizes have come to their end values."""
+    return config.schedule_steps or config.steps
+
+
 def rate(config: Config, start: float, end: float | None, every: int) -> Any:
     """A step size, or its linear schedule over the run; every: updates per step of this optimiser."""
     from swingup.core.schedules import Linear
 
-    updates = max(int((config.steps - config.warmup) * config.updates / every), 1)
+    updates = max(int((schedule_end(config) - config.warmup) * config.updates / every), 1)
     return start if end is None else Linear(start, end, updates)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,21 @@ if TYPE_CHECKING:
     from swingup.storage.disk import WriteGuard
     from swingup.training.callbacks import Callbacks
     from swingup.training.evaluator import Evaluator
+
+
+# Settings that change nothing of what a run learns, or whose change is what a resume is asked for.
+UNLEARNT = {
+    "steps",
+    "episodes",
+    "episode_lines",
+    "keep",
+    "keep_every",
+    "final_episodes",
+    "within",
+    "workers",
+    "threads",
+    "save_every",
+}
 
 
 class Checkpointer:
@@ -38,12 +54,15 @@ class Checkpointer:
         *,
         can_restore_episodes: bool,
         profile: dict[str, Any],
+        settings: dict[str, Any],
     ):
         self.writer, self.loop, self.evaluator, self.callbacks = writer, loop, evaluator, callbacks
         self.guard, self.warn = guard, warn
         self.kind = "exact" if can_restore_episodes else "episode-boundary"
         shared = {"seeds_in_program": loop.seeds_in_program} if loop.seeds_in_program > 1 else {}
         self.profile = profile | shared
+        # As JSON gives it back, to be compared with what a checkpoint has.
+        self.settings = json.loads(json.dumps({k: v for k, v in settings.items() if k not in UNLEARNT}))
         self.announced = False
 
     def save(self) -> bool:
@@ -51,7 +70,8 @@ class Checkpointer:
         step, saved = self.loop.steps, self.loop.snapshot()
         arrays, evaluator = self.evaluator.state()
         logged, callbacks = self.callbacks.state()
-        about = {"class": self.kind, "profile": self.profile, "evaluator": evaluator, "callbacks": callbacks}
+        about = {"class": self.kind, "profile": self.profile, "settings": self.settings}
+        about |= {"evaluator": evaluator, "callbacks": callbacks}
         tensors, is_best = saved.tensors | arrays | logged, self.evaluator.best_step == step
         if not self.guard(lambda: self.writer.save(step, tensors, saved.ring, saved.added, about, is_best)):
             return False
@@ -71,10 +91,16 @@ class Checkpointer:
         """
         about = saved.about
         odd = differences(mapping(saved, about, "profile"), self.profile)
-        if odd and require_exact:
-            raise InputError(f"{saved.path}: {'; '.join(odd)}; resume as it was, or without --require-exact")
+        changed = differences(mapping(saved, about, "settings"), self.settings)
+        if (odd or changed) and require_exact:
+            every = "; ".join([*changed, *odd])
+            raise InputError(f"{saved.path}: {every}; resume as it was, or without --require-exact")
         for line in odd:
             self.warn(f"warning: {line}, so the last bits of a sum may differ from an uninterrupted run's")
+        for line in changed:
+            self.warn(
+                f"warning: the setting {line} since the checkpoint; training goes on with the new value"
+            )
         try:
             exact = self.loop.restore(Snapshot(saved.tensors, saved.ring, saved.added))
             if self.loop.steps != saved.step:
@@ -88,12 +114,15 @@ class Checkpointer:
             raise
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise foreign(saved, error) from error
+        if not exact:
+            self.kind = "episode-boundary"  # what has shown that it does not come back is not promised again
         if saved.ring is None:
             return (
                 "weights-only; replay and the running episodes are gone, learning goes on after a new warm-up"
             )
+        but = ["with other settings"] * bool(changed) + ["on another machine"] * bool(odd)
         kind = "exact" if exact else "episode-boundary"
-        return f"{kind}, but on another machine" if odd else kind
+        return f"{kind}, but {' and '.join(but)}" if but else kind
 
     def close(self) -> None:
         self.writer.close()

@@ -91,6 +91,11 @@ def training_session(
             envs.training.envs[0] = Recorder(envs.training.envs[0], folder / "videos", cubic, console.print)
         if context is None:
             console.print(f"{builder.title} · {runtime.device_line(builder.threads)}")
+        if (used := runtime.threads_in_use(builder.threads)) != builder.threads:
+            console.print(
+                f"warning: --threads {builder.threads}: JAX has already started in this process with {used}, "
+                f"so the run has {used}; start a new process, or train before anything else uses JAX"
+            )
         training, seen = assemble(builder, envs, folder, options, console, stop, context, callbacks, stack)
         stack.callback(training.callbacks.tell, "on_end", seen)
         if old is not None:  # only now: a run that cannot be resumed keeps its settings and its result
@@ -134,9 +139,12 @@ def assemble(
     evaluator = builder.evaluator(loop, envs.evaluation, folder, callbacks, stop, guard, remark=logger.remark)
     writer = stack.enter_context(closing(builder.checkpoint_writer(folder)))
     exact = can_restore_episodes(envs.evaluation, builder.seed)
-    checkpointer = Checkpointer(
-        writer, loop, evaluator, callbacks, guard, warn, can_restore_episodes=exact, profile=builder.profile()
-    )
+    about: dict[str, Any] = {
+        "can_restore_episodes": exact,
+        "profile": builder.profile(),
+        "settings": builder.settings,
+    }
+    checkpointer = Checkpointer(writer, loop, evaluator, callbacks, guard, warn, **about)
     if saved is not None:
         warn(f"resumed at step {saved.step:,}: {checkpointer.restore(saved, options.require_exact)}")
     training = Training(loop, builder.schedule(), callbacks, evaluator, checkpointer, stop)

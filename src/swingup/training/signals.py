@@ -5,8 +5,9 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 class Interrupted(Exception):
@@ -38,6 +39,41 @@ class StopRequest:
         """Raise Interrupted if a signal arrived."""
         if self.interrupted:
             raise Interrupted
+
+
+@contextmanager
+def deferred_signals() -> Iterator[Callable[[], None]]:
+    """Delay signals while code runs that must not be left half done; the function handles those that came.
+
+    An iteration is such code: its state is donated while it is computed. A second signal of a
+    kind is handled at once, as something may hang.
+    """
+    due: list[tuple[int, Any]] = []
+    handlers = {
+        n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGUSR1)
+    }
+
+    def defer(number: int, frame: Any) -> None:
+        if any(number == earlier for earlier, _ in due):
+            handlers[signal.Signals(number)](number, frame)  # type: ignore[operator, misc]
+        due.append((number, frame))
+
+    def handle() -> None:
+        while due:
+            number, frame = due.pop(0)
+            handlers[signal.Signals(number)](number, frame)  # type: ignore[operator, misc]
+
+    if threading.current_thread() is not threading.main_thread():
+        yield handle
+        return
+    handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in handlers:
+        signal.signal(number, defer)
+    try:
+        yield handle
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

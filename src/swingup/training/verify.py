@@ -31,7 +31,11 @@ def verify(folder: Path) -> str:
         what = f"trained as one of {seeds} seeds in one program, which alone rounds differently"
         raise InputError(f"{folder}: {what}; nothing to compare")
     start = checkpoint_reader.load(run.folder / "ckpt", steps[-2]) if len(steps) > 1 else None
-    runtime.prepare(builder.threads)
+    threads = goal.about["profile"].get("threads", builder.threads)
+    runtime.prepare(threads)
+    if runtime.threads_in_use(threads) != threads:
+        has = f"this process has {runtime.threads_in_use(threads)}; verify it in a new process"
+        raise InputError(f"{folder}: computed with {threads} threads of XLA, {has}")
     from swingup.loops.base import Snapshot
 
     with open_environments(builder.environments(run.env, Options(quiet=True))) as envs:
