@@ -175,11 +175,11 @@ def test_the_cost_of_acting_alone_is_told_from_a_reward_of_the_state():
 def test_sizes_of_observations_and_rewards_are_named_once_at_the_end_of_the_warm_up():
     t = rows(np.full(12, 3.0), last=range(12))
     health = Diagnostics(Plan(AGENT))
-    health.add_rows(1e3 * t)
+    health.add_rows(1e5 * t)
     first = health.diagnoses(GOOD, 0)
     assert [text.split(" (")[0] for text in first] == ["observations unscaled", "rewards large"]
     assert first[0].endswith("try --normalize")
-    assert first[1].endswith("try --reward-scale 0.001")
+    assert first[1].endswith("try --reward-scale 1e-05")
     assert not health.diagnoses(GOOD, 1)
     again = Diagnostics(Plan(AGENT))
     again.restore(health.state())
@@ -190,7 +190,16 @@ def test_sizes_of_observations_and_rewards_are_named_once_at_the_end_of_the_warm
     assert "observations unscaled" in named(AGENT, GOOD, uneven)
     assert "observations unscaled" not in named(replace(AGENT, normalize=True), GOOD, uneven)
     assert not {"observations unscaled", "rewards large"} & set(named(AGENT, GOOD, t))
-    assert "rewards large" not in named(replace(AGENT, reward_scale=1e-3), GOOD, 1e3 * t)
+    assert "rewards large" not in named(replace(AGENT, reward_scale=1e-5), GOOD, 1e5 * t)
+
+
+def test_a_critic_that_has_not_yet_learnt_returns_below_zero_is_not_said_to_overestimate():
+    health = Diagnostics(Plan(AGENT))
+    health.add_rows(rows(np.arange(12), last=range(12)))
+    health.best = -50.0
+    assert not any(health.diagnoses(GOOD._replace(q_start=-20.0), 0) for _ in range(2 * LASTING))
+    told = [text for _ in range(LASTING) for text in health.diagnoses(GOOD._replace(q_start=1.0), 0)]
+    assert [text.split(" (")[0] for text in told] == ["critic overestimates"]
 
 
 def test_a_critic_whose_second_moments_are_infinite_is_named_with_the_reward_scale():
