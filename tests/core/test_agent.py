@@ -5,10 +5,11 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.test_util import check_grads
 
-from reference import Reference
+from reference import Adam, Reference
 from swingup.core import agent as algorithm
 from swingup.core.agent import Agent
 from swingup.core.networks import Actor, Critic
@@ -79,6 +80,28 @@ def test_a_thousand_updates_equal_the_reference(joins):
         ):
             for k in ours:
                 np.testing.assert_allclose(ours[k], theirs[k], rtol=0, atol=1e-10, err_msg=f"{name}.{k}")
+
+
+def test_each_of_200_steps_of_adam_in_float32_is_within_2e_6_of_float64():
+    """With bias corrections computed in float32 as written, 1 - 0.999^t, they are up to 1e-5 off."""
+    assert error(algorithm.optimizer(1e-3, None, None)) < 2e-6
+    assert error(optax.adam(1e-3)) > 6e-6
+
+
+def error(adam):
+    """The largest relative error of 200 float32 steps along random gradients, by the float64 reference."""
+    rng, exact, errors = np.random.default_rng(0), [{"w": np.zeros((8, 4))}], []
+    oracle, step = Adam(exact, 1e-3), jax.jit(adam.update)
+    with jax.enable_x64(False):
+        state = adam.init({"w": jnp.zeros((8, 4), jnp.float32)})
+        for _ in range(200):
+            grad = (1 + 0.3 * rng.normal(size=(8, 4))).astype(np.float32)
+            update, state = step({"w": grad}, state)
+            before = exact[0]["w"]
+            oracle.step(exact, [{"w": grad.astype(np.float64)}])
+            errors.append(np.abs(update["w"] / (exact[0]["w"] - before) - 1).max())
+    assert update["w"].dtype == np.float32
+    return max(errors)
 
 
 def test_losses_match_finite_differences():

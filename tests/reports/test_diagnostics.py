@@ -1,5 +1,7 @@
 """Diagnostics: each figure against its definition, each diagnosis on a made state; guard against collapse."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from swingup.core.agent import Agent
 from swingup.core.engine import Plan
 from swingup.core.heads import Categorical
 from swingup.core.networks import Actor, Critic
-from swingup.core.noise import Gaussian
+from swingup.core.noise import Gaussian, OrnsteinUhlenbeck
 from swingup.loops.evaluation import Evaluation, collapsed, evaluate, evaluate_policy
 from swingup.reports.diagnostics import LASTING, Diagnostics, Figures, gradient, slope
 from swingup.types import Transition
@@ -125,8 +127,89 @@ def test_a_reward_that_never_changes_and_a_range_too_narrow_are_named():
         for _ in range(LASTING)
         for text in health.diagnoses(GOOD._replace(return_start=-0.5, saturation=1.0), 0)
     ]
-    assert "try --value-high 1, so that the critic begins at zero, --action-layer 1" in stuck[0]
+    assert "try --normalize, then --value-high 1, then --actor-lr 1e-05" in stuck[0]
     assert np.isfinite(health.figures(learner(agent), 5)).all()
+
+
+def named(agent, f, t, warmup=1000):
+    """The diagnoses of a lasting state, by name."""
+    health = Diagnostics(Plan(agent, warmup=warmup))
+    health.add_rows(t)
+    health.best = 1.5
+    told = [text for _ in range(LASTING) for text in health.diagnoses(f, 0)]
+    return dict(text.split(" (step 0): ") for text in told)
+
+
+BAD = GOOD._replace(q_start=1e9, saturation=1.0, actor_gradient=0.0, critic_gradient=np.inf, noise_ratio=9.0)
+DONE = {"normalize": True, "critics": 2, "tau": 1e-3, "grad_clip": 1.0, "actor_lr": 1e-5, "critic_lr": 1e-5}
+
+
+def test_what_is_set_already_is_never_advised():
+    t = 1e3 * rows(np.full(12, 3.0), last=range(12))
+    before, quick = (named(replace(AGENT, tau=tau), BAD, t) for tau in (0.001, 0.005))
+    nets = Actor(2, 1, (8, 8), layer_norm=True), Critic(2, 1, (8, 8), 1, layer_norm=True)
+    agent = replace(AGENT, actor=nets[0], critic=nets[1], noise=OrnsteinUhlenbeck(1.5), **DONE)
+    after = named(agent, BAD, t)
+    assert {"actor saturated", "values explode", "critic overestimates", "actor stands still"} < set(before)
+    assert "observations unscaled" in before
+    assert "observations unscaled" not in after
+    for flag in ("--normalize", "--critics", "--tau", "--grad-clip", "--actor-lr", "--layer-norm", "--noise"):
+        assert any(flag in text for text in (*before.values(), *quick.values()))
+        assert not any(flag in text for text in after.values())
+    assert "are all set" in after["actor saturated"]
+
+
+def test_the_cost_of_acting_alone_is_told_from_a_reward_of_the_state():
+    still = GOOD._replace(noise_ratio=9.0)
+    t = rows(np.zeros(40), last=range(39))
+    fields = AGENT.layout.unpack(t)
+    fields.reward[:] = -0.1 * fields.action[..., 0] ** 2
+    assert "try --noise ou, then --sigma 0.5" in named(AGENT, still, t)["only action costs"]
+    ou = replace(AGENT, noise=OrnsteinUhlenbeck(0.6))
+    assert named(ou, still, t)["only action costs"].endswith("try --sigma 1.2")
+    assert "only action costs" not in named(AGENT, GOOD._replace(noise_ratio=0.1), t)
+    fields.reward[:] -= fields.obs[..., 0] ** 2
+    assert "only action costs" not in named(AGENT, still, t)
+
+
+def test_sizes_of_observations_and_rewards_are_named_once_at_the_end_of_the_warm_up():
+    t = rows(np.full(12, 3.0), last=range(12))
+    health = Diagnostics(Plan(AGENT))
+    health.add_rows(1e5 * t)
+    first = health.diagnoses(GOOD, 0)
+    assert [text.split(" (")[0] for text in first] == ["observations unscaled", "rewards large"]
+    assert first[0].endswith("try --normalize")
+    assert first[1].endswith("try --reward-scale 1e-05")
+    assert not health.diagnoses(GOOD, 1)
+    again = Diagnostics(Plan(AGENT))
+    again.restore(health.state())
+    assert not again.diagnoses(GOOD, 2)
+    np.testing.assert_array_equal(again.sizes, health.sizes)
+    uneven = t.copy()
+    AGENT.layout.unpack(uneven).obs[..., 0] *= 1e-3
+    assert "observations unscaled" in named(AGENT, GOOD, uneven)
+    assert "observations unscaled" not in named(replace(AGENT, normalize=True), GOOD, uneven)
+    assert not {"observations unscaled", "rewards large"} & set(named(AGENT, GOOD, t))
+    assert "rewards large" not in named(replace(AGENT, reward_scale=1e-5), GOOD, 1e5 * t)
+
+
+def test_a_critic_that_has_not_yet_learnt_returns_below_zero_is_not_said_to_overestimate():
+    health = Diagnostics(Plan(AGENT))
+    health.add_rows(rows(np.arange(12), last=range(12)))
+    health.best = -50.0
+    assert not any(health.diagnoses(GOOD._replace(q_start=-20.0), 0) for _ in range(2 * LASTING))
+    told = [text for _ in range(LASTING) for text in health.diagnoses(GOOD._replace(q_start=1.0), 0)]
+    assert [text.split(" (")[0] for text in told] == ["critic overestimates"]
+
+
+def test_a_critic_whose_second_moments_are_infinite_is_named_with_the_reward_scale():
+    t = rows(np.full(12, 1e30), last=range(12))
+    text = named(AGENT, GOOD._replace(critic_gradient=np.inf), t)["critic stands still"]
+    assert "rewards up to 1e+30" in text
+    assert text.endswith("try --reward-scale 1e-30")
+    figures = Diagnostics(Plan(AGENT))
+    figures.add_rows(t)
+    assert figures.figures(learner(), 12).td_error == np.inf
 
 
 def returns(*values):

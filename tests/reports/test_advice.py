@@ -1,0 +1,179 @@
+"""Tasks that provoke a diagnosis, and its advice, which followed to the letter makes it better.
+
+A healthy run of each preset gets no remark.
+"""
+
+import re
+
+import gymnasium
+import numpy as np
+import pytest
+
+import swingup
+
+SMALL = {
+    "hidden": (16, 16), "threads": 1, "batch": 32, "warmup": 500, "steps": 4500, "capacity": 5000,
+    "episode_steps": 50, "eval_every": 4500, "eval_episodes": 1, "final_episodes": 1, "quiet": True,
+}  # fmt: skip
+
+
+class Field(gymnasium.Env):
+    """A point on a line from -10 to 10 that starts near 0 and moves by the action; `reward` is the task."""
+
+    observation_space = gymnasium.spaces.Box(-1e9, 1e9, (2,), np.float32)
+    action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.x, self.t = self.np_random.uniform(-1, 1), 0
+        return self.obs(), {}
+
+    def step(self, action):
+        self.x, self.t = float(np.clip(self.x + 0.3 * action[0], -10, 10)), self.t + 1
+        return self.obs(), float(self.reward(self.x, float(action[0]))), False, False, {}
+
+    def obs(self):
+        return np.array([self.x, 1.0], np.float32)
+
+    def reward(self, x, action):
+        return -abs(x - 5) / 5
+
+
+class Metres(gymnasium.Env):
+    """A point mass in raw units: positions to 600, rewards to -700."""
+
+    observation_space = gymnasium.spaces.Box(-1e4, 1e4, (4,), np.float32)
+    action_space = gymnasium.spaces.Box(-2, 2, (2,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.p, self.v = self.np_random.uniform(0, 100, 2), np.zeros(2)
+        return np.concatenate([self.p, self.v]).astype(np.float32), {}
+
+    def step(self, action):
+        self.v = np.clip(self.v + action, -20, 20)
+        self.p = np.clip(self.p + self.v, 0, 600)
+        obs = np.concatenate([self.p, self.v]).astype(np.float32)
+        return obs, -float(np.linalg.norm(self.p - 500)), False, False, {}
+
+
+class Spring(Field):
+    """A reward that is met only by pushing in time with a slow spring."""
+
+    def reset(self, *, seed=None, options=None):
+        self.v = 0.0
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        self.v += 0.1 * float(action[0]) - 0.1 * self.x
+        self.x += self.v
+        return self.obs(), float(abs(self.x) > 3), False, False, {}
+
+
+class Costly(Field):
+    def reward(self, x, action):
+        return 100.0 * (abs(x) > 4) - 0.1 * action**2
+
+
+class Astronomic(Field):
+    def reward(self, x, action):
+        return 1e30 * super().reward(x, action)
+
+
+class Rich(Field):
+    def reward(self, x, action):
+        return 1e6 * super().reward(x, action)
+
+
+def trial(folder, env, **settings):
+    return swingup.train(env, run_dir=folder, **(SMALL | settings))
+
+
+def remarks(run):
+    """The text of each remark by the diagnosis's name."""
+    file = run.folder / "remarks.csv"
+    lines = file.read_text().splitlines()[1:] if file.exists() else []
+    return {
+        text.split(" (step")[0]: text
+        for text in (re.split(r",health,\"?", line)[-1].strip('"') for line in lines if ",health," in line)
+    }
+
+
+def flags(text):
+    """The settings that the advice names, as keyword arguments."""
+    found = re.findall(r"--([a-z-]+)(?: (-?[\w.+-]+))?", text)
+    return {name.replace("-", "_"): number(value) for name, value in found}
+
+
+def number(value):
+    """True for a flag alone, else its number or word."""
+    try:
+        return True if not value else int(value) if value.isdigit() else float(value)
+    except ValueError:
+        return value
+
+
+def last(run, name):
+    return float(run.metrics[name][-1])
+
+
+def reached(run):
+    """Minus the best training return."""
+    return -max(run.episodes["return"])
+
+
+def missed(run):
+    """How far Q is from the returns, in their size."""
+    return abs(last(run, "q_start") - last(run, "return_start")) / abs(last(run, "return_start"))
+
+
+def stuck(run):
+    return last(run, "saturation")
+
+
+def overflowed(run):
+    return float(not np.isfinite(last(run, "critic_gradient")))
+
+
+# diagnosis -> task, its settings, the size of the problem, the factor by which the advice makes it smaller
+TRIALS = {
+    "actor saturated": (Metres, {}, stuck, 0.5),
+    "range too narrow": (Field, {"preset": "d4pg", "value_low": -1.0, "value_high": 1.0}, missed, 0.5),
+    "no reward signal": (Spring, {"uniform": False, "episode_steps": 200}, reached, 1.0),
+    "only action costs": (Costly, {"uniform": False}, reached, 1.0),
+    "critic stands still": (Astronomic, {}, overflowed, 0.5),
+    "observations unscaled": (Metres, {}, stuck, 0.5),
+    "rewards large": (Rich, {}, missed, 0.9),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TRIALS)
+def test_the_advice_followed_to_the_letter_makes_the_problem_smaller(name, tmp_path):
+    env, settings, size, factor = TRIALS[name]
+    before = trial(tmp_path / "before", env, **settings)
+    text = remarks(before)[name]
+    after = trial(tmp_path / "after", env, **(settings | flags(text)))
+    assert size(after) < factor * size(before) if factor < 1 else size(after) < size(before)
+    assert name not in remarks(after)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("env", "settings"),
+    [
+        ("Pendulum-v1", {"preset": "pendulum"}),
+        ("native/Pendulum-v1", {"preset": "pendulum"}),
+        ("Pendulum-v1", {"preset": "td3", "hidden": (64, 64), "batch": 64, "warmup": 500}),
+        (
+            "Pendulum-v1",
+            {"preset": "d4pg", "hidden": (64, 64), "batch": 64, "value_low": -1e3, "value_high": 1e3},
+        ),
+    ],
+)
+def test_a_healthy_run_gets_no_remark(env, settings, tmp_path):
+    run = swingup.train(
+        env, run_dir=tmp_path / "run", quiet=True, threads=1, steps=4000, eval_every=4000, eval_episodes=1,
+        final_episodes=1, **settings,
+    )  # fmt: skip
+    assert not remarks(run)
