@@ -13,7 +13,7 @@ from swingup.envs.gym_env import GymEnv
 from swingup.envs.registry import factory
 from swingup.runs.run import Run
 from swingup.storage import trusted_modules
-from swingup.storage.run_folder import find_run, read_config
+from swingup.storage.run_folder import find_run, is_group, read_config
 from swingup.training.build import RunBuilder
 from swingup.training.options import Options
 from swingup.training.session import run_training
@@ -87,8 +87,6 @@ def resume(
     returned. Raises InputError if the folder, its checkpoints or `steps` cannot be used, and with
     require_exact if the result could differ from an uninterrupted run's.
     """
-    from swingup.runs.group import is_group
-
     command = f"swingup.resume({str(folder)!r}, {steps})"
     if is_group(Path(folder)):
         from swingup.multiseed.train import complete, resume_seeds

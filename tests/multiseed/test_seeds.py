@@ -16,7 +16,7 @@ import swingup
 from swingup import runtime
 from swingup.cli import output
 from swingup.cli.main import run as cli
-from swingup.errors import InputError
+from swingup.errors import EnvFault, InputError
 from swingup.multiseed import seeds
 from swingup.multiseed.status import SeedStatus
 from swingup.multiseed.table import table
@@ -68,11 +68,12 @@ def test_each_seed_is_an_ordinary_run_with_the_bytes_of_its_own_command(tmp_path
     folder, alone = tmp_path / "group", tmp_path / "alone"
     assert cli(["train", NATIVE, "--seeds", "0:3", *FLAGS, "--json", "--run-dir", str(folder)]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert list(said) == ["iqm", "ci95", "seeds", "seconds", "run"]
+    assert list(said) == ["iqm", "ci95", "range", "seeds", "seconds", "run"]
     means = {str(seed): swingup.load(folder / f"seed-{seed}").result["mean"] for seed in range(3)}
     assert said["seeds"] == means
     assert said["iqm"] == pytest.approx(float(iqm(np.array([*means.values()]))))
-    assert said["ci95"][0] <= said["iqm"] <= said["ci95"][1]
+    assert said["ci95"] is None  # three seeds have a range, and no interval that could be called one of 95 %
+    assert said["range"] == [min(means.values()), max(means.values())]
     assert json.loads((folder / "group.json").read_text())["result"] == said
     one = command(
         "train", NATIVE, "--seed", "1", "--threads", "1", *FLAGS, "--quiet", "--run-dir", str(alone)
@@ -149,6 +150,37 @@ def test_a_seed_that_fails_does_not_stop_the_others(tmp_path):
     lines = output.closing_lines(made.result, "X")
     assert "2 of 4 seeds" in lines
     assert f"seed 1: {made.failed[1]}" in lines
+
+
+class Broken(Breaking):
+    """Every reward is NaN."""
+
+    def step(self, action):
+        obs, _, *rest = super().step(action)
+        return obs, float("nan"), *rest
+
+
+def test_a_group_whose_every_seed_failed_raises(tmp_path):
+    with pytest.raises(EnvFault, match=r"every seed failed; seed 0: .*the reward is nan"):
+        swingup.train(lambda: Broken(), seeds=2, run_dir=tmp_path / "group", quiet=True, **SMALL)
+
+
+def test_an_environment_that_cannot_travel_is_one_line_and_leaves_no_folder(tmp_path):
+    file = (tmp_path / "open").open("w")
+    with file, pytest.raises(InputError, match="cannot travel to a process of its own") as caught:
+        swingup.train(lambda: (file, Breaking())[1], seeds=2, run_dir=tmp_path / "group", quiet=True, **SMALL)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "group").exists()
+
+
+def test_seeds_of_an_id_that_only_this_process_has_registered_are_trained(tmp_path):
+    gymnasium.register("OnlyHere-v0", lambda: Breaking(), max_episode_steps=10)
+    try:
+        made = swingup.train("OnlyHere-v0", seeds="5:7", run_dir=tmp_path / "group", quiet=True, **SMALL)
+        assert made.result["seeds"] == {"5": 0.0, "6": 0.0}
+        assert made.failed == {}
+    finally:
+        del gymnasium.registry["OnlyHere-v0"]
 
 
 def test_a_signal_stops_every_seed_and_resume_goes_on_with_them(tmp_path):

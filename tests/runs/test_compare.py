@@ -22,7 +22,7 @@ from swingup.storage.run_folder import write_settings
 from swingup.storage.tables import append_csv
 from swingup.storage.text_file import write
 
-A, B = [-160.0, -150.0, -155.0, -170.0, -140.0], [-150.0, -145.0, -150.0, -150.0, -139.0]
+A, B = [-160.0, -150.0, -155.0, -170.0, -140.0], [-150.0, -145.0, -150.0, -150.0, -130.0]
 
 
 def make(
@@ -79,14 +79,14 @@ def pair(tmp_path):
 def test_paired_seeds_by_hand(pair):
     c = compare(*pair)
     assert (c.method, c.env, c.metric, c.better, c.warnings) == ("paired", "Pendulum-v1", "final", "B", ())
-    assert [row["difference"] for row in c.rows] == [10, 5, 5, 20, 1]
+    assert [row["difference"] for row in c.rows] == [10, 5, 5, 20, 10]
     assert [(row["seed"], row["a"], row["b"]) for row in c.rows] == [(k, A[k], B[k]) for k in range(5)]
-    assert (c.a.mean.value, c.b.mean.value, c.difference.value) == pytest.approx((-155, -146.8, 8.2))
+    assert (c.a.mean.value, c.b.mean.value, c.difference.value) == pytest.approx((-155, -145, 10))
     assert c.a.iqm.value == pytest.approx((0.75 * -160 + -155 + 0.75 * -150) / 2.5)
     assert c.improvement.value == np.mean([(y > x) + 0.5 * (y == x) for x in A for y in B])
-    # Of five pairs the interval reaches (nearly) from the least resampled mean to the largest.
-    assert 1 <= c.difference.low < 3
-    assert 13 < c.difference.high <= 20
+    t = scipy_stats.ttest_rel(B, A).confidence_interval(0.95)
+    assert (c.difference.low, c.difference.high) == pytest.approx((t.low, t.high))
+    assert c.a.iqm.low < c.a.iqm.value < c.a.iqm.high
 
 
 def test_pairing_takes_out_what_seeds_share(tmp_path):
@@ -119,10 +119,25 @@ def test_intervals_are_the_same_each_time(pair):
 
 
 @pytest.mark.parametrize("n", [2, 4])
-def test_of_few_seeds_only_what_was_seen_is_said(n, tmp_path):
+def test_of_few_seeds_means_have_students_interval_and_other_figures_none(n, tmp_path):
     c = compare(group(tmp_path / "a", A[:n]), group(tmp_path / "b", B[:n]))
     assert f"{n} seeds are few" in c.warnings[0]
-    assert c.sentence.startswith("B did better than A: mean difference")
+    t = scipy_stats.ttest_rel(B[:n], A[:n]).confidence_interval(0.95)
+    assert (c.difference.low, c.difference.high) == pytest.approx((t.low, t.high))
+    assert c.sentence.startswith("no difference can be told between A and B: mean difference")
+    assert {c.a.iqm.low, c.b.iqm.low, c.improvement.low} == {None}
+    assert c.b.mean.low < min(B[:n]) < max(B[:n]) < c.b.mean.high
+    far = compare(tmp_path / "a", group(tmp_path / "c", [mean + 40 for mean in A[:n]]))
+    assert far.sentence.startswith("B did better than A: mean difference 40.0 [95 % 40.0 to 40.0]")
+    assert printed(far)
+
+
+def test_of_few_unpaired_seeds_the_difference_has_welchs_interval(tmp_path):
+    c = compare(group(tmp_path / "a", A), group(tmp_path / "b", B[:3], range(5, 8)))
+    t = scipy_stats.ttest_ind(B[:3], A, equal_var=False).confidence_interval(0.95)
+    assert (c.difference.low, c.difference.high) == pytest.approx((t.low, t.high))
+    assert c.a.iqm.low < c.a.iqm.value < c.a.iqm.high
+    assert c.b.iqm.low is None
 
 
 def test_a_difference_that_may_be_none(tmp_path):
@@ -258,15 +273,15 @@ def remove(path):
     ("spoil", "metric", "message"),
     [
         (remove("b/2/result.json"), "final", "b/2: the run did not finish, it has no result.json; train it"),
-        (break_file("b/2/result.json", "{"), "final", "b/2/result.json: not a closing evaluation"),
-        (break_file("b/2/result.json", "[]"), "final", "b/2/result.json: not a closing evaluation"),
-        (break_file("b/2/result.json", '{"mean": 1}'), "final", "KeyError: 'steps'"),
+        (break_file("b/2/result.json", "{"), "final", "b/2/result.json: cannot be read"),
+        (break_file("b/2/result.json", "[]"), "final", "b/2/result.json: holds a list"),
+        (break_file("b/2/result.json", '{"mean": 1}'), "final", "a closing evaluation (it has no std)"),
         (
             break_file(
                 "b/2/result.json", '{"mean": NaN, "std": null, "ci95": null, "episodes": 1, "steps": 1}'
             ),
             "final",
-            "a return of nan ± None cannot be compared",
+            "b/2/result.json: not a closing evaluation (mean is nan)",
         ),
         (break_file("b/2/config.json", "{"), "final", "b/2/config.json: cannot be read"),
         (remove("b/2/evaluations.csv"), "best", "b/2/evaluations.csv: no such file; only --metric final"),
@@ -300,6 +315,16 @@ def test_what_cannot_be_compared_is_refused_in_one_line(spoil, metric, message, 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["result.json", "evaluations.csv"])
+@pytest.mark.parametrize("metric", ["final", "best"])
+def test_a_linked_file_of_a_run_is_refused(name, metric, pair, tmp_path):
+    file = tmp_path / "b/2" / name
+    file.rename(tmp_path / name)
+    file.symlink_to(tmp_path / name)
+    with pytest.raises(InputError, match=f"b/2/{name}: a link, pipe or device"):
+        compare(*pair, metric)
+
+
 def test_final_needs_no_evaluations(pair, tmp_path):
     remove("b/2/evaluations.csv")(tmp_path)
     assert compare(*pair).better == "B"
@@ -325,7 +350,7 @@ def test_the_report_is_json(pair, tmp_path):
     c = compare(*pair)
     found = json.loads(json.dumps(report(c), allow_nan=False))
     assert found["difference"] == {
-        "value": pytest.approx(8.2),
+        "value": pytest.approx(10),
         "low": c.difference.low,
         "high": c.difference.high,
     }
@@ -351,7 +376,7 @@ def test_the_table_fits_and_ends_in_the_sentence(width, scale, tmp_path):
 
 
 def test_figures_have_decimals_by_their_size(tmp_path):
-    for k, (scale, shown) in enumerate([(0.001, "0.008"), (1, "8.2"), (100, "820"), (10**5, "8.2e5")]):
+    for k, (scale, shown) in enumerate([(0.001, "0.010"), (1, "10.0"), (100, "1,000"), (10**5, "1e6")]):
         c = compare(
             *(group(tmp_path / f"{k}{n}", [scale * m for m in means]) for n, means in (("a", A), ("b", B)))
         )

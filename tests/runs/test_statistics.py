@@ -4,7 +4,19 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from swingup.runs.statistics import bootstrap, draws, expanded, improvement, interval, iqm, percentiles, welch
+from swingup.runs.compare import bootstrapped
+from swingup.runs.statistics import (
+    ENOUGH,
+    bootstrap,
+    draws,
+    expanded,
+    improvement,
+    interval,
+    iqm,
+    percentiles,
+    student,
+    welch,
+)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +83,34 @@ def test_expanded_intervals_hold_the_truth_more_often_where_seeds_are_few():
     assert covers(5, 0.95) < 0.87
     assert 0.90 < covers(5, expanded(5)) < 0.97
     assert 0.93 < covers(20, expanded(20)) < 0.97
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 8, 10])
+def test_what_is_called_a_95_percent_interval_holds_the_truth_about_95_times_in_100(n):
+    """Of normal seeds the mean, the interquartile mean and the difference of two groups are 0."""
+    samples, picks = np.random.default_rng(n).normal(size=(1000, 2, n)), draws(n)[0][:2000]
+    moments = [[(x.mean(), x.std(ddof=1), n) for x in pair] for pair in samples]
+    ends = {
+        "mean": [student(a) for a, _ in samples],
+        "difference of pairs": [student(b - a) for a, b in samples],
+        "difference": [welch(a, b) for a, b in moments],
+        "interquartile mean": [bootstrapped(0, iqm(a[picks].T), n) for a, _ in samples],
+    }
+    few = ends.pop("interquartile mean")
+    if n < ENOUGH:
+        assert {(x.low, x.high) for x in few} == {(None, None)}
+    else:
+        ends["interquartile mean"] = [(x.low, x.high) for x in few]
+    for name, intervals in ends.items():
+        held = np.mean([low <= 0 <= high for low, high in intervals])
+        assert 0.92 <= held <= 0.985, (name, held)
+
+
+def test_students_interval_is_scipys():
+    values = np.array([1.0, 5.0, 2.0])
+    wanted = scipy_stats.t.interval(0.95, 2, values.mean(), scipy_stats.sem(values))
+    assert student(values) == pytest.approx(wanted)
+    assert student(values[:1]) is None
 
 
 def test_expansion_is_students_t_and_vanishes_with_many_seeds():

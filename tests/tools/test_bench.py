@@ -37,7 +37,9 @@ def test_a_person_reads_a_table(capsys):
     out = " ".join(capsys.readouterr().out.split())
     assert "steps/s" in out
     assert "where it goes" in out
-    assert "of that limit" in out
+    assert "the update runs at " in out
+    assert "the product of the largest layer alone, in a loop, runs at " in out
+    assert "%" not in out.split("For comparison")[1]  # a loop of one product is no limit
 
 
 def test_what_cannot_be_taken_apart_is_one_line(capsys):

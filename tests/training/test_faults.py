@@ -176,7 +176,8 @@ def test_the_class_is_told_with_the_first_checkpoint(tmp_path, capsys):
     assert cli(["train", "Pendulum-v1", *SHORT, "--run-dir", str(tmp_path / "run")]) == 0
     assert (
         " ".join(capsys.readouterr().err.split()).count(
-            "first checkpoint at step 100; the way back from it: exact"
+            "first checkpoint at step 100: from here on `swingup resume` continues an interrupted run "
+            "to the same bits (exact)"
         )
         == 1
     )

@@ -6,7 +6,6 @@ A command imports what it needs when it runs: `--help` and usage errors must not
 from __future__ import annotations
 
 import dataclasses
-import json
 import shlex
 import time
 from collections.abc import Callable
@@ -23,9 +22,8 @@ from swingup.config.presets import presets as every_preset
 from swingup.config.settings import Config
 from swingup.errors import InputError
 from swingup.runs.compare import Metric
-from swingup.runs.group import is_group
 from swingup.storage import trusted_modules
-from swingup.storage.run_folder import find_run, read_config
+from swingup.storage.run_folder import find_run, is_group, read_config, unstarted
 from swingup.training.build import RunBuilder
 from swingup.training.options import SHOWING, Options
 
@@ -61,7 +59,8 @@ def run_command(name: str, words: list[str]) -> int:
             )
     if getattr(wanted, "module", ""):
         trusted_modules.allow(f"{wanted.module}:")
-    return command.run(wanted, words)
+    with output.json_alone(getattr(wanted, "json", False)):
+        return command.run(wanted, words)
 
 
 def defaults_of(command: Command, name: str, words: list[str]) -> dict[str, Any]:
@@ -111,7 +110,8 @@ def train(wanted: Train, words: list[str]) -> int:
     options = replace(wanted.reporting, quiet=wanted.reporting.quiet or wanted.json)
     if wanted.resume and options.run_dir is None:
         raise InputError("--resume: of which run? Name its folder with --run-dir, or use: swingup resume RUN")
-    old = options.run_dir if wanted.resume and options.run_dir and options.run_dir.exists() else None
+    there = options.run_dir if wanted.resume else None
+    old = there if there and there.exists() and not unstarted(there) else None
     if parse(Train, "train", words).settings.env:  # the user has named it, not the file
         trusted_modules.allow(wanted.settings.env)
     command = shlex.join(["swingup", "train", *words])
@@ -196,7 +196,9 @@ def verify(wanted: Verify, words: list[str]) -> int:
     from swingup.training.verify import verify as verify_run
 
     assert wanted.run is not None
-    print(verify_run(wanted.run))
+    with output.working(f"repeating the steps between the last two checkpoints of {wanted.run}"):
+        found = verify_run(wanted.run)
+    print(found)
     return 0
 
 
@@ -233,15 +235,21 @@ def evaluate(wanted: Play, words: list[str]) -> int:
     from swingup.runs.run import load
 
     assert wanted.run is not None
-    started = time.monotonic()
-    if is_group(wanted.run):
-        runs = group.Group(wanted.run)
-        result = group.evaluate(runs, wanted.episodes, wanted.seed, wanted.best, wanted.within)
-        print(json.dumps(result) if wanted.json else output.closing_lines(result, runs.about["env"]))
-        return 0
-    run = load(wanted.run)
-    evaluation = run.evaluate(wanted.episodes, wanted.seed, wanted.best, wanted.within)
-    return output.conclude_evaluation(run, evaluation, time.monotonic() - started, wanted.json)
+    started, which = time.monotonic(), (wanted.episodes, wanted.seed, wanted.best, wanted.within)
+    with output.working(f"playing {wanted.episodes} greedy episodes of {wanted.run}"):
+        if is_group(wanted.run):
+            runs = group.Group(wanted.run)
+            result = group.evaluate(runs, *which)
+        else:
+            run = load(wanted.run)
+            evaluation = run.evaluate(*which)
+    if not is_group(wanted.run):
+        return output.conclude_evaluation(run, evaluation, time.monotonic() - started, wanted.json)
+    if wanted.json:
+        output.emit(result)
+    else:
+        print(output.closing_lines(result, runs.about["env"]))
+    return 0
 
 
 def watch(wanted: Play, words: list[str]) -> int:
@@ -259,11 +267,14 @@ def video(wanted: Play, words: list[str]) -> int:
     from swingup.runs.run import load
 
     refuse_within(wanted, "video")
-    for clip in load(wanted.run or Path()).film(wanted.episodes, wanted.seed, wanted.best):
-        line = {"video": str(clip.path), "return": clip.ret, "length": clip.length}
-        print(
-            json.dumps(line) if wanted.json else f"{clip.path}: return {clip.ret:,.1f}, {clip.length} steps"
-        )
+    many = "1 greedy episode" if wanted.episodes == 1 else f"{wanted.episodes} greedy episodes"
+    with output.working(f"filming {many} of {wanted.run}"):
+        clips = load(wanted.run or Path()).film(wanted.episodes, wanted.seed, wanted.best)
+    for clip in clips:
+        if wanted.json:
+            output.emit({"video": str(clip.path), "return": clip.ret, "length": clip.length})
+        else:
+            print(f"{clip.path}: return {clip.ret:,.1f}, {clip.length} steps")
     return 0
 
 
@@ -293,7 +304,8 @@ def compare(wanted: Compare, words: list[str]) -> int:
 
     assert wanted.a is not None
     assert wanted.b is not None
-    found = compare_runs(wanted.a, wanted.b, wanted.metric)
+    with output.working(f"reading the runs in {wanted.a} and {wanted.b}"):
+        found = compare_runs(wanted.a, wanted.b, wanted.metric)
     return output.tell(wanted.json, compare_report.report(found), partial(compare_report.show, found))
 
 
@@ -315,19 +327,17 @@ class Doctor:
 
 def doctor(wanted: Doctor, words: list[str]) -> int:
     """swingup doctor: what it runs on, and whether it will work."""
-    from rich.console import Console
-
     from swingup.tools.doctor import examine, show, workload_of
 
     workload = workload_of(wanted.obs, wanted.actions, wanted.hidden, wanted.batch)
-    with Console(stderr=True).status("checking and measuring, some seconds"):
+    with output.working("checking and measuring, some seconds"):
         report = examine(workload, wanted.seconds)
     return output.tell(wanted.json, dataclasses.asdict(report), partial(show, report))
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Train for some seconds: steps per second, share of matrix-product speed, and where other time goes."""
+    """Train for some seconds: steps per second, speed of the matrix products, and where other time goes."""
 
     settings: Config
     config: Path | None = setting(None, "A TOML file of settings, one a line: gamma = 0.98.")
@@ -336,15 +346,13 @@ class Bench:
 
 def bench(wanted: Bench, words: list[str]) -> int:
     """swingup bench ENV"""
-    from rich.console import Console
-
     from swingup.tools.bench import bench as measure
     from swingup.tools.bench import show
 
     builder = RunBuilder(
         replace(wanted.settings, preset=pick(wanted.settings.preset, wanted.settings.env).name)
     )
-    with Console(stderr=True).status("training, some seconds"):
+    with output.working("training and measuring, some seconds"):
         report = measure(builder)
     return output.tell(wanted.json, dataclasses.asdict(report), partial(show, report))
 

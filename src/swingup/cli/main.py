@@ -13,17 +13,17 @@ from swingup.storage.checkpoint_reader import Unloadable
 
 USAGE = """swingup: continuous-control policies with DDPG, in JAX
 
-  swingup train ENV      train a policy          swingup train Pendulum-v1
-  swingup train --seeds  several seeds           swingup train Pendulum-v1 --seeds 8
-  swingup eval RUN       evaluate a run          swingup eval runs/... --episodes 100
-  swingup resume RUN     go on with a run        swingup resume runs/... --steps 20000
-  swingup verify RUN     the same bits again?    swingup verify runs/...
-  swingup video RUN      film greedy episodes    swingup video runs/... --episodes 2
-  swingup watch RUN      show them in a window   swingup watch runs/...
-  swingup compare A B    is B better than A?     swingup compare runs/ddpg runs/td3
-  swingup presets        list named settings     swingup presets pendulum
-  swingup doctor         does it work here?      swingup doctor
-  swingup bench ENV      how fast is it here?    swingup bench HalfCheetah-v5
+  swingup train ENV      train a policy         swingup train Pendulum-v1
+  swingup train --seeds  several seeds          swingup train ENV --seeds 8
+  swingup eval RUN       evaluate a run         swingup eval RUN --episodes 100
+  swingup resume RUN     go on with a run       swingup resume RUN --steps 20000
+  swingup verify RUN     the same bits again?   swingup verify runs/...
+  swingup video RUN      film greedy episodes   swingup video RUN --episodes 2
+  swingup watch RUN      show them in a window  swingup watch runs/...
+  swingup compare A B    is B better than A?    swingup compare runs/a runs/b
+  swingup presets        list named settings    swingup presets pendulum
+  swingup doctor         does it work here?     swingup doctor
+  swingup bench ENV      how fast is it here?   swingup bench HalfCheetah-v5
 
   swingup COMMAND --help shows the flags of a command.
 """
@@ -36,7 +36,11 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if "--json" in sys.argv:  # what libraries print as the process ends is no JSON
+        sys.stdout.flush()
+        os.dup2(2, 1)
+    sys.exit(code)
 
 
 def run(argv: Sequence[str]) -> int:

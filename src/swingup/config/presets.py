@@ -16,7 +16,7 @@ PRESETS = Path(__file__).parent
 
 def read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(
             f"--config {path}: no such file; give the path of a TOML file with settings"
@@ -43,7 +43,7 @@ def presets() -> dict[str, Preset]:
     """Every preset in the package, by name."""
     found = {}
     for path in sorted(PRESETS.glob("*.toml")):
-        t = tomllib.loads(path.read_text())
+        t = tomllib.loads(path.read_text(encoding="utf-8"))
         values = {k: v["value"] for k, v in t["settings"].items()}
         sources = {k: v["source"] for k, v in t["settings"].items()}
         found[path.stem] = Preset(path.stem, t["about"], tuple(t.get("envs", ())), values, sources)

@@ -157,10 +157,9 @@ def create(spec: Any, env: str, options: dict) -> gymnasium.Env:
         extra = next(
             (e for word, e in EXTRAS.items() if word in str(error) or word in str(spec.entry_point)), None
         )
-        fix = f"; pip install 'swingup[{extra}]'" if extra else ""
-        raise InputError(
-            f"environment {env}: a package that it needs is not installed ({describe_error(error)}){fix}"
-        ) from error
+        # The error's own text may advise another way to install it; of an extra there is one.
+        what = f"; pip install 'swingup[{extra}]'" if extra else f" ({' '.join(str(error).split())})"
+        raise InputError(f"environment {env}: a package that it needs is not installed{what}") from error
     except Exception as error:
         raise InputError(
             f"environment {env}: it could not be made ({type(error).__name__}: {error})"

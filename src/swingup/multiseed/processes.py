@@ -15,20 +15,40 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
+import gymnasium
 
+from swingup.envs.registry import factory
+from swingup.errors import InputError
 from swingup.multiseed.status import SeedStatus
 from swingup.runtime import accelerated
 from swingup.training.signals import StopRequest
 
 
+def packed(name: str, env: Any) -> str:
+    """What a worker needs to make the environment, as text: `env`, and the registry's entry of an id.
+
+    env: an object or a function; None for the id `name`, which a script may have registered for itself only.
+    InputError if it cannot be pickled.
+    """
+    source = factory(env) if isinstance(env, gymnasium.Env) else env
+    try:
+        return cloudpickle.dumps((source, gymnasium.registry.get(name))).hex()
+    except Exception as error:
+        raise InputError(
+            f"environment {name}: what makes it cannot travel to a process of its own for each seed "
+            f"({type(error).__name__}: {error!s:.200}); let a function open its files and connections, "
+            "or train one seed at a time"
+        ) from error
+
+
 class ProcessPool:
     """A fixed number of worker processes.
 
-    env: what environments are made from, None for the id in the settings; log: the file for the workers'
-    output; say: called with a seed and a line of its run.
+    env: what environments are made from (see `packed`); log: the file for the workers' output; say: called
+    with a seed and a line of its run.
     """
 
-    def __init__(self, workers: int, env: Any, log: Path, say: Callable[[SeedStatus, str], None]):
+    def __init__(self, workers: int, env: str, log: Path, say: Callable[[SeedStatus, str], None]):
         self.env, self.log, self.say = env, log, say
         self.workers: list[Worker | None] = [None] * workers
 
@@ -99,7 +119,7 @@ def fate(code: int, log: Path) -> str:
 class Worker:
     """The parent's side of one worker process."""
 
-    def __init__(self, env: Any, log: Path):
+    def __init__(self, env: str, log: Path):
         self.asked_to_stop = False
         # sys.path is set before swingup is imported; in its own process group the worker gets no Ctrl-C.
         code = f"import sys; sys.path[:] = {sys.path!r}; from swingup.multiseed.worker import serve; serve()"
@@ -117,7 +137,7 @@ class Worker:
                 text=True,
                 env=variables | os.environ,
             )
-        self.send({"env": cloudpickle.dumps(env).hex()})
+        self.send({"env": env})
 
     def send(self, message: dict[str, Any]) -> None:
         """Write a message to the process, as a line of JSON."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from swingup.errors import InputError
-from swingup.multiseed.processes import ProcessPool
+from swingup.errors import EnvFault, InputError
+from swingup.multiseed.processes import ProcessPool, packed
 from swingup.multiseed.seeds import Seeds, choose_mode
 from swingup.multiseed.status import SeedConsole, SeedStatus, StatusCallback
 from swingup.multiseed.table import StatusView, status_view
@@ -41,6 +41,8 @@ def train_seeds(builder: RunBuilder, env: Any, wanted: Seeds, options: Options, 
         builder = builder.replace(threads=1)  # on every machine, because the number decides the bits
     builders = [builder.replace(seed=seed) for seed in wanted.numbers]
     preflight(builder, env, options)
+    if mode == "process":
+        packed(builder.env, None if isinstance(env, str) else env)
     folder = builder.new_folder(options.run_dir, f"{len(builders)}-seeds")
     for each in builders:
         (folder / f"seed-{each.seed}").mkdir()
@@ -138,7 +140,8 @@ def train_in_processes(
     group: Group, todo: list[SeedStatus], count: int, order: Order, stop: StopRequest, view: StatusView
 ) -> None:
     """Train in `count` worker processes."""
-    pool = ProcessPool(count, group.env, group.folder / "output.txt", view.say)
+    env = packed(group.about["env"], group.env)
+    pool = ProcessPool(count, env, group.folder / "output.txt", view.say)
     message = {
         "command": order.command,
         "record": order.options.record,
@@ -203,7 +206,14 @@ def take_turn(seed: SeedStatus, session: Generator[None, None, Run]) -> bool:
 
 
 def complete(group: Group) -> Group:
-    """The group, or KeyboardInterrupt if seeds are unfinished that did not fail (`group.failed`)."""
-    if set(group.unfinished) - set(group.failed):
+    """The group; KeyboardInterrupt if seeds are unfinished that did not fail, EnvFault if every seed failed.
+
+    A group of which some seeds failed is returned: `group.failed` says why.
+    """
+    unfinished = group.unfinished
+    if set(unfinished) - set(group.failed):
         raise KeyboardInterrupt(f"training stopped; go on with swingup.resume({str(group.folder)!r})")
+    if len(unfinished) == len(group.seeds):
+        first = unfinished[0]
+        raise EnvFault(f"{group.folder}: every seed failed; seed {first}: {group.failed[first]}")
     return group

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
+import gymnasium
 
 from swingup.multiseed.status import SeedConsole, SeedStatus, StatusCallback
 
@@ -22,7 +23,9 @@ def serve() -> None:
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # an environment's output must not mix with messages
     lines = sys.stdin
-    env = cloudpickle.loads(bytes.fromhex(json.loads(lines.readline())["env"]))
+    env, entry = cloudpickle.loads(bytes.fromhex(json.loads(lines.readline())["env"]))
+    if entry is not None:
+        gymnasium.registry.setdefault(entry.id, entry)
     orders: queue.Queue[dict[str, Any]] = queue.Queue()
 
     def listen() -> None:

@@ -77,13 +77,16 @@ class Bar(Callback):
     def __init__(self, console: Any, steps: int, episodes: int | None = None):
         from rich.progress import BarColumn, Progress, TextColumn
 
-        unit = "steps" if episodes is None else "episodes"
-        count = TextColumn("{task.completed:,.0f} / {task.total:,.0f} " + unit)
-        columns = (count, BarColumn(24 if console.width > 105 else 8), TextColumn("{task.description}"))
+        self.unit, self.width = (
+            ("steps" if episodes is None else "episodes"),
+            24 if console.width > 105 else 8 if console.width > 85 else 4,
+        )
+        count = TextColumn("{task.completed:,.0f} / {task.total:,.0f} " + self.unit)
+        columns = (count, BarColumn(self.width), TextColumn("{task.description}"))
         self.progress = Progress(*columns, console=console, auto_refresh=False, transient=True)
         self.by_episode, self.total = episodes is not None, episodes or steps
         self.task = self.progress.add_task("", total=self.total)
-        self.episodes, self.next, self.note = 0, 0.0, ""
+        self.episodes, self.next, self.greedy = 0, 0.0, ""
         self.recent: deque[float] = deque(maxlen=10)
         self.speed: deque[tuple[float, int, int]] = deque(maxlen=300)  # time, environment steps, budget done
 
@@ -101,27 +104,53 @@ class Bar(Callback):
         done = self.episodes if self.by_episode else result.step
         if result.metrics is not None:
             self.speed.append((now, result.step, done))
-        words = self.pace(done)
-        words += [f"return {np.mean(self.recent):,.1f}"] if self.recent else []
-        words += [self.note] if self.note else []
-        words += [f"{result.step:,} steps" if self.by_episode else f"{self.episodes:,} episodes"]
-        self.progress.update(self.task, completed=done, description=" · ".join(words))
+        parts = self.pace(done)
+        parts += [("return ", f"{np.mean(self.recent):,.1f}", "")] if self.recent else []
+        parts += [("greedy ", self.greedy, "")] if self.greedy else []
+        parts += [
+            ("", f"{result.step:,}", " steps") if self.by_episode else ("", f"{self.episodes:,}", " episodes")
+        ]
+        used = len(f"{done:,} / {self.total:,} {self.unit}") + self.width + 2
+        text = fitted(parts, self.progress.console.width - used)
+        self.progress.update(self.task, completed=done, description=text)
         self.progress.refresh()
 
-    def pace(self, done: int) -> list[str]:
-        """Time left and environment steps per second, as text."""
+    def pace(self, done: int) -> list[Part]:
+        """Time left and environment steps per second."""
         if len(self.speed) < 5:
-            return ["time left –"]
+            return [("time left ", "–", "")]
         (t0, s0, d0), (t1, s1, d1) = self.speed[0], self.speed[-1]
         left = (self.total - done) / max(d1 - d0, 1e-9) * (t1 - t0)
-        return [f"{clock(left)} left" if d1 > d0 else "time left –", f"{(s1 - s0) / (t1 - t0):,.0f} steps/s"]
+        time_left = ("", clock(left), " left") if d1 > d0 else ("time left ", "–", "")
+        return [time_left, ("", f"{(s1 - s0) / (t1 - t0):,.0f}", " steps/s")]
 
     def on_evaluation(self, step: int, evaluation: Evaluation) -> None:
-        self.note = f"greedy {evaluation.mean:,.1f}"
+        self.greedy = f"{evaluation.mean:,.1f}"
         self.next = 0.0
 
     def on_end(self, run: RunContext) -> None:
         self.progress.stop()
+
+
+# A figure of the bar: the word before it, the figure, the word after it.
+Part = tuple[str, str, str]
+
+SHORT = {
+    " steps/s": "/s",
+    "return ": "ret ",
+    "greedy ": "eval ",
+    " episodes": " ep",
+    " left": "",
+    "time left ": "",
+}
+
+
+def fitted(parts: list[Part], room: int) -> str:
+    """The parts in one line of at most `room` characters: words get shorter, then last parts go."""
+    short = [(SHORT.get(before, before), x, SHORT.get(after, after)) for before, x, after in parts]
+    lines = [parts, short, *(short[:k] for k in range(len(short) - 1, 0, -1))]
+    texts = [" · ".join("".join(part) for part in line) for line in lines]
+    return next((text for text in texts if len(text) <= room), "")
 
 
 def clock(seconds: float) -> str:

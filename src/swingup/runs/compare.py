@@ -7,8 +7,6 @@ After Agarwal et al. (2108.13264): every seed, intervals and the probability of 
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,7 +17,7 @@ import numpy as np
 
 from swingup.config.settings import Config
 from swingup.errors import InputError
-from swingup.runs.statistics import draws, expanded, improvement, iqm, percentiles, welch
+from swingup.runs.statistics import ENOUGH, draws, expanded, improvement, iqm, percentiles, student, welch
 from swingup.storage import run_folder, tables
 
 Metric = Literal["final", "best", "last-ten"]
@@ -28,9 +26,6 @@ Method = Literal["paired", "unpaired", "episodes"]
 
 # Levels of folders below a given one that are searched for runs.
 DEPTH = 3
-
-# Seeds per side from which a 95 % interval is about one: with n it misses at least 1 time in 2^(n - 1).
-ENOUGH = 5
 
 # Budgets that differ by a smaller factor count as equal: a run ends with the iteration of its last step.
 ALIKE = 1.01
@@ -72,9 +67,8 @@ class Side:
 class Comparison:
     """The result of `compare`. difference: mean of B minus mean of A; improvement: P(B > A), ties count half.
 
-    method: what the intervals are over. paired, unpaired: seeds, resampled for both sides at once or for each
-    alone (bootstrap); episodes: those of the two closing evaluations of one run per side (Welch). settings:
-    the values of A and of B, where they differ.
+    method: what the intervals are over. paired, unpaired: seeds (`over_seeds`); episodes: those of the two
+    closing evaluations of one run per side (Welch). settings: the values of A and of B, where they differ.
     """
 
     env: str
@@ -219,35 +213,25 @@ def gather(folder: Path, metric: Metric) -> list[Finished]:
 def find(folder: Path, depth: int) -> list[Path]:
     """The folders of runs at or below `folder`."""
     if (folder / "config.json").is_file():
-        return [folder]
+        return [run_folder.find_run(folder)]
+    if run_folder.is_group(folder):
+        run_folder.find_group(folder)
     below = sorted(path for path in folder.iterdir() if path.is_dir()) if depth else []
     return [run for path in below for run in find(path, depth - 1)]
 
 
 def read(folder: Path, metric: Metric) -> Finished:
     """A run's figures; InputError where it did not finish or they cannot be read."""
-    config, path = run_folder.read_config(folder), folder / "result.json"
-    if not path.is_file():
+    config, result = run_folder.read_config(folder), run_folder.read_result(folder)
+    if not result:
         raise InputError(
             f"{folder}: the run did not finish, it has no result.json; "
             "train it to its end, or move it elsewhere"
         )
-    try:
-        result = json.loads(path.read_text())
-        mean, steps, episodes = float(result["mean"]), int(result["steps"]), int(result["episodes"])
-        std = None if result["std"] is None else float(result["std"])
-        ci95 = tuple(float(end) for end in result["ci95"] or ())
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path}: not a closing evaluation ({type(error).__name__}: {error}); train the run anew"
-        ) from error
-    if not all(map(math.isfinite, (mean, std or 0, *ci95))):
-        raise InputError(
-            f"{path}: a return of {mean} ± {std} cannot be compared; check the rewards of the environment"
-        )
+    mean, steps, std, ci95 = result["mean"], result["steps"], result["std"], tuple(result["ci95"] or ())
     means = np.array([mean]) if metric == "final" else evaluations(folder, steps)
     value = {"final": means[-1], "best": means.max(), "last-ten": means[-10:].mean()}[metric]
-    return Finished(folder, config, float(value), len(means), steps, mean, std, ci95, episodes)
+    return Finished(folder, config, float(value), len(means), steps, mean, std, ci95, result["episodes"])
 
 
 def evaluations(folder: Path, steps: int) -> np.ndarray:
@@ -296,26 +280,30 @@ def how(groups: Groups) -> Method:
 
 
 def over_seeds(a: np.ndarray, b: np.ndarray, paired: bool) -> list[Estimate]:
-    """Estimates with bootstrap intervals from figures a[N] and b[M] of seeds.
+    """Estimates with 95 % intervals from figures a[N] and b[M] of seeds.
 
-    In order: means of A, B; interquartile means of A, B; mean difference; probability of improvement.
+    In order: means of A, B (Student); interquartile means of A, B (bootstrap); mean difference (Student over
+    pairs, or Welch); probability of improvement (bootstrap).
     """
+    least = min(len(a), len(b))
     picks = draws(len(a)) * 2 if paired else draws(len(a), len(b))
-
-    def figures(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ...]:
-        return a.mean(0), b.mean(0), iqm(a), iqm(b), b.mean(0) - a.mean(0), improvement(a, b)
-
-    # One seed always resamples to itself, which gives no interval.
-    n, m, least = len(a), len(b), min(len(a), len(b))
-    columns = zip(
-        (n, m, n, m, least, least), figures(a, b), figures(a[picks[0]].T, b[picks[1]].T), strict=True
-    )
+    x, y = a[picks[0]].T, b[picks[1]].T
+    moments = [(float(v.mean()), float(v.std(ddof=1)), len(v)) for v in (a, b)] if least > 1 else []
+    difference = None if least < 2 else student(b - a) if paired else welch(moments[0], moments[1])
     return [
-        Estimate(float(value), *(float(end) for end in percentiles(resampled, expanded(k))))
-        if k > 1
-        else Estimate(float(value))
-        for k, value, resampled in columns
+        Estimate(float(a.mean()), *(student(a) or ())),
+        Estimate(float(b.mean()), *(student(b) or ())),
+        bootstrapped(iqm(a), iqm(x), len(a)),
+        bootstrapped(iqm(b), iqm(y), len(b)),
+        Estimate(float(b.mean() - a.mean()), *(difference or ())),
+        bootstrapped(improvement(a, b), improvement(x, y), least),
     ]
+
+
+def bootstrapped(value: Any, resampled: np.ndarray, n: int) -> Estimate:
+    """A figure over n seeds with its bootstrap interval; without one where that would be their range."""
+    ends = percentiles(resampled, expanded(n)) if n >= ENOUGH else ()
+    return Estimate(float(value), *map(float, ends))
 
 
 def over_episodes(a: Finished, b: Finished, metric: Metric) -> list[Estimate]:
@@ -364,7 +352,7 @@ def cautions(groups: Groups, metric: Metric, method: Method) -> Iterator[str]:
         )
     elif min(sizes) < ENOUGH:
         yield (
-            f"{min(sizes)} seeds are few: an interval of so few misses more often than 1 time in 20; "
+            f"{min(sizes)} seeds are few: only means have an interval, and a wide one; "
             f"train {ENOUGH} or more a side."
         )
     if method == "unpaired" and {run.config.seed for run in groups[0]} & {

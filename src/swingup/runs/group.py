@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -11,7 +10,9 @@ import numpy as np
 
 from swingup.errors import InputError
 from swingup.runs.run import Run
-from swingup.runs.statistics import expanded, interval, iqm
+from swingup.runs.statistics import ENOUGH, expanded, interval, iqm
+from swingup.storage.run_folder import find_group, read_result
+from swingup.storage.text_file import read_json
 
 Mode = Literal["auto", "process", "vmap"]
 
@@ -32,15 +33,10 @@ class Group:
     def __init__(
         self, folder: str | Path, env: Any = None, seconds: float = 0.0, failed: dict[int, str] | None = None
     ):
-        self.folder, self.env, self.seconds, self.failed = Path(folder), env, seconds, failed or {}
-        try:
-            self.about = json.loads((self.folder / "group.json").read_text())
-            self.seeds = [int(seed) for seed in self.about["seeds"]]
-            self.mode: Mode = mode_of(self.about["mode"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{self.folder / 'group.json'}: cannot be read ({error}); is it the folder of a group?"
-            ) from error
+        self.folder, self.env, self.seconds, self.failed = find_group(folder), env, seconds, failed or {}
+        self.about = read_about(self.folder / "group.json")
+        self.seeds: list[int] = self.about["seeds"]
+        self.mode: Mode = self.about["mode"]
 
     def __repr__(self) -> str:
         return f"Group({str(self.folder)!r})"
@@ -57,7 +53,7 @@ class Group:
     @property
     def unfinished(self) -> list[int]:
         """Seeds whose runs have no closing evaluation yet."""
-        return [seed for seed in self.seeds if not (self.path(seed) / "result.json").exists()]
+        return [seed for seed in self.seeds if not read_result(self.path(seed))]
 
     @property
     def result(self) -> dict[str, Any]:
@@ -69,19 +65,35 @@ class Group:
 
 
 def summary(means: dict[int, float | None]) -> dict[str, Any]:
-    """Each seed's mean return, their interquartile mean and its bootstrap interval as in `compare`."""
+    """Each seed's mean return, their interquartile mean and its bootstrap interval as in `compare`.
+
+    ci95 is None for fewer than ENOUGH seeds, of which only the range can be said.
+    """
     there = np.array([mean for mean in means.values() if mean is not None])
-    ends = interval(there, expanded(len(there))) if len(there) > 1 else None
+    ends = interval(there, expanded(len(there))) if len(there) >= ENOUGH else None
     return {
         "iqm": float(iqm(there)) if len(there) else None,
         "ci95": [float(end) for end in ends] if ends else None,
+        "range": [float(there.min()), float(there.max())] if len(there) > 1 else None,
         "seeds": {str(seed): mean for seed, mean in means.items()},
     }
 
 
-def is_group(folder: Path) -> bool:
-    """Whether the folder is that of a group."""
-    return (folder / "group.json").is_file()
+def read_about(path: Path) -> dict[str, Any]:
+    """What group.json says, its environment, seeds and mode checked."""
+    about = read_json(path)
+    seeds = about.get("seeds")
+    if type(about.get("env")) is not str:
+        wrong = "env is not the id of an environment"
+    elif about.get("mode") not in get_args(Mode):
+        wrong = f"mode is none of {', '.join(get_args(Mode))}"
+    elif type(seeds) is not list or not seeds or any(type(s) is not int or not 0 <= s < 2**32 for s in seeds):
+        wrong = "seeds is not a list of seeds"
+    elif len(set(seeds)) < len(seeds):
+        wrong = "a seed is there twice"
+    else:
+        return about
+    raise InputError(f"{path}: cannot be used ({wrong}); is {path.parent} the folder of a group?")
 
 
 def evaluate(

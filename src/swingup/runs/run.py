@@ -14,7 +14,7 @@ from swingup.envs.registry import EVAL_COPIES, factory, make_eval_envs
 from swingup.errors import InputError
 from swingup.loops.evaluation import Evaluation, evaluate_policy
 from swingup.reports.video import Clip, film, inline, watch
-from swingup.storage import policy_file, run_folder, tables, text_file, trusted_modules
+from swingup.storage import policy_file, run_folder, tables, trusted_modules
 
 
 class Table(dict[str, np.ndarray]):
@@ -65,8 +65,7 @@ class Run:
     @property
     def result(self) -> dict[str, Any]:
         """The closing evaluation from result.json, or {} where the run did not reach it."""
-        path = self.folder / "result.json"
-        return text_file.read_json(path) if path.exists() else {}
+        return run_folder.read_result(self.folder)
 
     @property
     def episodes(self) -> Table:

@@ -52,6 +52,21 @@ def expanded(n: int, level: float = 0.95) -> float:
     return float(1 - 2 * ndtr(np.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 - level) / 2)))
 
 
+# Seeds from which a bootstrap interval covers about what it says; resampled from fewer it is their range.
+ENOUGH = 5
+
+
+def student(values: np.ndarray, level: float = 0.95) -> tuple[float, float] | None:
+    """Student's interval of the mean of values[S], exact for normal ones; None for one value."""
+    from scipy.special import stdtrit
+
+    n, mean = len(values), float(np.mean(values))
+    if n < 2:
+        return None
+    half = float(stdtrit(n - 1, (1 + level) / 2) * np.std(values, ddof=1) / np.sqrt(n))
+    return mean - half, mean + half
+
+
 def bootstrap(
     statistic: Callable[[np.ndarray], np.ndarray], n: int, level: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ def append_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     import csv
 
     new = not path.exists()
-    with path.open("a", newline="") as file:
+    with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         if new:
             writer.writeheader()
@@ -29,7 +29,7 @@ def cut_csv(path: Path, step: int) -> None:
     """Drop the rows after `step`, and a last line that was only partly written."""
     if not path.exists():
         return
-    header, *rows = path.read_text().splitlines(keepends=True) or [""]
+    header, *rows = path.read_text(encoding="utf-8").splitlines(keepends=True) or [""]
     at = header.rstrip("\r\n").split(",").index("step")
     whole = [row for row in rows if row.endswith("\n")]
     kept = [row for row in whole if int(row.split(",")[at]) <= step]
@@ -47,7 +47,7 @@ def read_csv(path: Path) -> dict[str, np.ndarray]:
     if not path.exists():
         return {}
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         return {
             k: np.array([float(r[k]) if r[k] else np.nan for r in rows]) for k in (rows[0] if rows else {})

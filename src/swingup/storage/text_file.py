@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from swingup.errors import InputError
+from swingup.storage.disk import Damaged, slurp
 
 TEXT_BYTES = 1 << 20  # more than any settings or result
 
@@ -15,12 +16,18 @@ TEXT_BYTES = 1 << 20  # more than any settings or result
 def write(path: Path, text: str) -> None:
     """Write a whole file or none of it: a reader never gets half."""
     part = path.with_name(f".{path.name}.part")
-    part.write_text(text)
+    with part.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())  # or a power cut may leave the new name with no bytes
     os.replace(part, path)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; InputError if it is not one, exceeds TEXT_BYTES or repeats a name."""
+    """The object in a JSON file; InputError if it is not one, exceeds TEXT_BYTES or repeats a name.
+
+    A link is not followed and a pipe not waited for.
+    """
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(found := dict(pairs)) < len(pairs):
@@ -28,14 +35,11 @@ def read_json(path: Path) -> dict[str, Any]:
         return found
 
     try:
-        with path.open("rb") as file:
-            text = file.read(TEXT_BYTES + 1)
-        if len(text) > TEXT_BYTES:
-            raise ValueError(f"more than {TEXT_BYTES >> 20} MiB")
-        values = json.loads(text, object_pairs_hook=once)
-    except (OSError, ValueError, RecursionError) as error:
+        values = json.loads(slurp(path, TEXT_BYTES), object_pairs_hook=once)
+    except (Damaged, ValueError, RecursionError) as error:
+        why = str(error).removeprefix(f"{path}: ")
         raise InputError(
-            f"{path}: cannot be read ({error!s:.200}); is {path.parent} the folder of a run?"
+            f"{path}: cannot be read ({why:.200}); is {path.parent} the folder of a run?"
         ) from error
     if not isinstance(values, dict):
         raise InputError(

@@ -50,14 +50,14 @@ def allow(env: str) -> None:
         return
     with suppress(OSError):  # without a home folder the user has to name the module again
         register().parent.mkdir(parents=True, exist_ok=True)
-        with register().open("a") as file:
+        with register().open("a", encoding="utf-8") as file:
             file.write(f"{module}\t{origin(module)}\n")
 
 
 def known(module: str) -> bool:
     """Whether the list has this module at the path where its file is now."""
     try:
-        lines = register().read_text().splitlines()
+        lines = register().read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
         return False
     return f"{module}\t{origin(module)}" in lines

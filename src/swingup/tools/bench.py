@@ -40,11 +40,6 @@ class Report:
     gflops: float
     parts: tuple[Part, ...]
 
-    @property
-    def limit_us(self) -> float:
-        """Microseconds of the matrix products alone, at `gflops`."""
-        return self.mflop / self.gflops * 1e3
-
 
 def flops(agent: Agent) -> float:
     """Multiplications and additions of the matrix products in one update: targets, critics, 1/D of the actor.
@@ -211,7 +206,8 @@ def show(report: Report, console: Any) -> None:
     console.print(table)
     update = report.parts[2].us
     console.print(
-        f"\nThe update's matrix products: {report.mflop:,.0f} MFLOP, {report.limit_us:,.0f} µs at the "
-        f"{report.gflops:,.0f} GFLOP/s that this machine gives them alone. The update runs at "
-        f"{report.limit_us / update:.0%} of that limit, the whole step at {report.limit_us / report.us:.0%}."
+        f"\nThe matrix products of an update are {report.mflop:,.2f} MFLOP, so the update runs at "
+        f"{report.mflop / update * 1e3:,.1f} GFLOP/s and the whole step at "
+        f"{report.mflop / report.us * 1e3:,.1f}. For comparison: the product of the largest layer alone, "
+        f"in a loop, runs at {report.gflops:,.1f} GFLOP/s here."
     )

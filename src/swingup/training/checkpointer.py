@@ -77,7 +77,9 @@ class Checkpointer:
             return False
         if not self.announced:
             self.announced = True
-            self.warn(f"first checkpoint at step {step:,}; the way back from it: {self.kind}")
+            how = "to the same bits" if self.kind == "exact" else "with a new episode"
+            what = f"from here on `swingup resume` continues an interrupted run {how} ({self.kind})"
+            self.warn(f"first checkpoint at step {step:,}: {what}")
         self.callbacks.tell("on_checkpoint", step, checkpoint_path(self.writer.folder, step))
         return True
 

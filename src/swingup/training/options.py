@@ -15,7 +15,7 @@ class Options:
     """Where a run is kept and what it shows; none of these options changes what it learns."""
 
     run_dir: Path | None = setting(
-        None, "A new folder for the run; by default one under runs/.", SHOWING, first=True
+        None, "A new or empty folder for the run; by default one under runs/.", SHOWING, first=True
     )
     quiet: bool = setting(False, "No progress: only the closing line.", SHOWING)
     record: bool = setting(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swingup import runtime
 from swingup.envs.gym_env import GymEnv
+from swingup.errors import InputError
 from swingup.reports.callback import Callback, RunContext
 from swingup.reports.progress import console_of
 from swingup.reports.video import Recorder, cubic
@@ -79,8 +81,9 @@ def training_session(
         # What may fail comes first: before JAX is imported and before there is a run folder.
         envs = stack.enter_context(open_environments(builder.environments(env, options)))
         builder.check(envs.evaluation.spec)
-        folder = old or builder.new_folder(options.run_dir)
         runtime.prepare(builder.threads, options.require_exact)
+        start_jax()
+        folder = old or builder.new_folder(options.run_dir)
         console = context.console if context else console_of(options.quiet)
         if old is None:
             run_folder.write_settings(folder, builder.settings, command)
@@ -99,7 +102,7 @@ def training_session(
         training, seen = assemble(builder, envs, folder, options, console, stop, context, callbacks, stack)
         stack.callback(training.callbacks.tell, "on_end", seen)
         if old is not None:  # only now: a run that cannot be resumed keeps its settings and its result
-            run_folder.write_settings(folder, builder.settings, command, append=True)
+            run_folder.write_settings(folder, builder.settings, command)
             (folder / "result.json").unlink(missing_ok=True)
         from swingup.training.trainer import train
 
@@ -149,3 +152,18 @@ def assemble(
         warn(f"resumed at step {saved.step:,}: {checkpointer.restore(saved, options.require_exact)}")
     training = Training(loop, builder.schedule(), callbacks, evaluator, checkpointer, stop)
     return training, RunContext(folder, builder.settings, loop, saved is not None, stop.end)
+
+
+def start_jax() -> None:
+    """Start JAX's backend; InputError, with JAX's reason, where there is no device that was asked for."""
+    import jax
+
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # an assertion where a platform's plugin is missing
+        platforms = os.environ.get("JAX_PLATFORMS", "")
+        why = " ".join(str(error).split())
+        raise InputError(
+            f"JAX_PLATFORMS={platforms}: JAX finds no such device here{why and f' ({why:.200})'}; "
+            "unset the variable or install that device's JAX, for example pip install 'swingup[cuda]'"
+        ) from error
