@@ -22,6 +22,7 @@ from swingup.config.presets import base, pick
 from swingup.config.presets import presets as every_preset
 from swingup.config.settings import Config
 from swingup.errors import InputError
+from swingup.reports.wording import number
 from swingup.runs.compare import Metric
 from swingup.runs.group import is_group
 from swingup.storage import trusted_modules
@@ -262,7 +263,9 @@ def video(wanted: Play, words: list[str]) -> int:
     for clip in load(wanted.run or Path()).film(wanted.episodes, wanted.seed, wanted.best):
         line = {"video": str(clip.path), "return": clip.ret, "length": clip.length}
         print(
-            json.dumps(line) if wanted.json else f"{clip.path}: return {clip.ret:,.1f}, {clip.length} steps"
+            json.dumps(line)
+            if wanted.json
+            else f"{clip.path}: return {number(clip.ret)}, {clip.length} steps"
         )
     return 0
 

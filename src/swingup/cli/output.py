@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from swingup.loops.evaluation import Evaluation
+from swingup.reports.wording import interval, number
 from swingup.runs.group import Group
 from swingup.runs.run import Run, closing, figures
 
@@ -16,13 +17,13 @@ from swingup.runs.run import Run, closing, figures
 def closing_lines(result: dict[str, Any], env: str) -> str:
     """A group's result as text: a line over all seeds, and one for each."""
     seeds, done = result["seeds"], [x for x in result["seeds"].values() if x is not None]
-    ends = f" (95 % interval {result['ci95'][0]:,.1f} to {result['ci95'][1]:,.1f})" if result["ci95"] else ""
-    figure = f"interquartile mean {result['iqm']:,.1f}{ends}, " if done else ""
+    ends = f" ({interval(result['ci95'])})" if result["ci95"] else ""
+    figure = f"interquartile mean {number(result['iqm'])}{ends}, " if done else ""
     count = f"{len(seeds)} seeds" if len(done) == len(seeds) else f"{len(done)} of {len(seeds)} seeds"
     first = f"{env}: {figure}{count} in {result['seconds']:.1f} s · {result['run']}"
     failed = result.get("failed", {})
     lines = [
-        f"  seed {k}: {failed.get(k, 'not finished') if mean is None else f'{mean:,.1f}'}"
+        f"  seed {k}: {failed.get(k, 'not finished') if mean is None else number(mean)}"
         for k, mean in seeds.items()
     ]
     return "\n".join([first, *lines])
@@ -44,13 +45,11 @@ def conclude_group(group: Group, as_json: bool) -> int:
 def conclude(run: Run, as_json: bool) -> int:
     """Print a run's result, or how to resume it; returns the exit code."""
     if not run.result:
-        print(
-            f"swingup: interrupted; go on with: swingup resume {shlex.quote(str(run.folder))}",
-            file=sys.stderr,
-        )
-        return 75
+        way = f"go on with: swingup resume {shlex.quote(str(run.folder))}"
+        print(f"swingup: interrupted; {'not all was saved' if run.lost else way}", file=sys.stderr)
+        return 1 if run.lost else 75
     print(json.dumps(run.result) if as_json else closing(run.result, run.config.env))
-    return 0
+    return 1 if run.lost else 0
 
 
 def conclude_evaluation(run: Run, evaluation: Evaluation, seconds: float, as_json: bool) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,14 @@ TEXT_BYTES = 1 << 20  # more than any settings or result
 def write(path: Path, text: str) -> None:
     """Write a whole file or none of it: a reader never gets half."""
     part = path.with_name(f".{path.name}.part")
-    part.write_text(text)
-    os.replace(part, path)
+    try:
+        part.write_text(text)
+        os.replace(part, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -45,6 +45,7 @@ class Checkpointer:
         shared = {"seeds_in_program": loop.seeds_in_program} if loop.seeds_in_program > 1 else {}
         self.profile = profile | shared
         self.announced = False
+        self.step: int | None = None  # of the newest checkpoint
 
     def save(self) -> bool:
         """Save a checkpoint of the current step; whether that worked: a disk error is only a warning."""
@@ -53,8 +54,10 @@ class Checkpointer:
         logged, callbacks = self.callbacks.state()
         about = {"class": self.kind, "profile": self.profile, "evaluator": evaluator, "callbacks": callbacks}
         tensors, is_best = saved.tensors | arrays | logged, self.evaluator.best_step == step
-        if not self.guard(lambda: self.writer.save(step, tensors, saved.ring, saved.added, about, is_best)):
+        write = lambda: self.writer.save(step, tensors, saved.ring, saved.added, about, is_best)
+        if not self.guard(write, "checkpoint"):
             return False
+        self.step = step
         if not self.announced:
             self.announced = True
             self.warn(f"first checkpoint at step {step:,}; the way back from it: {self.kind}")
@@ -84,6 +87,7 @@ class Checkpointer:
                 raise InputError(f"{saved.path}: {what}; resume without --require-exact")
             self.evaluator.restore(saved.tensors, mapping(saved, about, "evaluator"))
             self.callbacks.restore(saved.tensors, mapping(saved, about, "callbacks"))
+            self.step = saved.step
         except InputError:
             raise
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -94,6 +98,14 @@ class Checkpointer:
             )
         kind = "exact" if exact else "episode-boundary"
         return f"{kind}, but on another machine" if odd else kind
+
+    def lost(self) -> str:
+        """What could not be saved at the end of the run, in one line; empty if everything is on the disk."""
+        if not self.guard.lost:
+            return ""
+        what = ", ".join(f"{name} ({why})" for name, why in self.guard.lost.items())
+        newest = f"the newest checkpoint is of step {self.step:,}" if self.step else "there is no checkpoint"
+        return f"{self.evaluator.folder}: not saved: {what}; {newest}"
 
     def close(self) -> None:
         self.writer.close()
