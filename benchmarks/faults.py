@@ -10,6 +10,7 @@ sample of the same cases.
     workers    environments' processes killed, raising, hanging
     contract   forty ways to break an environment's contract, at the first, second, sixth and 1001st step
     hostile    run folders made to execute, open or import something
+    disks      the disk taken away under every writer of a run
     signals    SIGTERM in every phase of a run
     cost       what checkpoints and guards cost a run with a million transitions
 """
@@ -38,6 +39,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 import faultcases.contracts  # noqa: E402
+import faultcases.disks  # noqa: E402
 import faultcases.hostile  # noqa: E402
 import faultcases.saves  # noqa: E402
 import faultcases.troubled  # noqa: E402
@@ -193,6 +195,20 @@ def hostile(wanted: Wanted) -> Iterator[Row]:
         wanted.command("hostile"),
         note,
     )
+
+
+def disks(wanted: Wanted) -> Iterator[Row]:
+    """Full disks and limited files under each writer: the run ends, whole or with a word on what is lost."""
+    started, names = time.monotonic(), list(faultcases.disks.CASES)[: wanted.count]
+    found, ended = faultcases.disks.run(wanted.folder, names)
+    bad = [f"{f['case']}: {why}" for f in found if (why := faultcases.disks.verdict(f))]
+    bad += [f"{name}: hangs or crashes, {ended[-200:]}" for name in names[len(found) :]]
+    loud = sum(f["code"] == 1 for f in found)
+    note = (
+        "; ".join(bad[:3]) or f"{len(found) - loud} lost nothing, {loud} said what was not saved; none hangs"
+    )
+    what = "the disk taken away under a writer (ENOSPC, limited files)"
+    yield Row("disks", what, len(names), len(bad), time.monotonic() - started, wanted.command("disks"), note)
 
 
 # How many signals arrive in each phase, and among how many of its calls they are drawn.
@@ -404,6 +420,7 @@ PARTS: dict[str, Callable[[Wanted], Iterator[Row]]] = {
     "cores": cores,
     "workers": workers,
     "hostile": hostile,
+    "disks": disks,
     "signals": signals,
     "contract": contract,
     "cost": cost,
@@ -451,6 +468,8 @@ PROMISES = {
     "its episode is played again, and the run ends in the same bytes",
     "hostile": "A run's folder is data: nothing in it is executed or imported, "
     "nothing outside it opened or written, and one line says why",
+    "disks": "A full disk neither blocks nor ends a run: training goes on to the closing line, "
+    "the last checkpoint is whole, or stderr and the exit code say that it is missing",
     "signals": "A run that is asked to stop leaves a durable checkpoint within five seconds "
     "and ends with 75; resumed, it ends in the same bytes",
     "contract": "A step that breaks the environment's contract is refused before replay, "

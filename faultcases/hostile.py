@@ -439,7 +439,7 @@ def commands() -> dict[str, Callable[[Path], int]]:
         "load": load,
         "model": model,
         "eval": command("eval", "--episodes", 1),
-        "resume": command("resume"),
+        "resume": command("resume", "--steps", 400),  # a finished run is only read
     }
 
 

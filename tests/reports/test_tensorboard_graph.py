@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 import jax.numpy as jnp
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboardX import SummaryWriter
 
 from swingup.core.agent import Agent
 from swingup.core.networks import Actor, Critic
 from swingup.core.noise import Gaussian
-from swingup.reports.tensorboard_graph import graph_of, write_graph
+from swingup.reports.event_file import EventFile
+from swingup.reports.tensorboard_graph import graph_event, graph_of
 
 NETWORKS = {"actor", "critic", "target_actor", "target_critic"}
 BOXES = {
@@ -81,9 +81,10 @@ def nodes():
 
 @pytest.mark.parametrize(("hidden", "joins"), SIZES)
 def test_tensorboard_reads_both_networks_back_with_their_shapes(tmp_path, hidden, joins):
-    with SummaryWriter(str(tmp_path)) as writer:
-        write_graph(writer, make(hidden, joins))
-        writer.add_scalar("Reward", 1.0, 0)
+    board = EventFile(tmp_path)
+    board.write(graph_event(make(hidden, joins)))
+    board.scalar("Reward", 1.0, 0)
+    board.close()
     events = EventAccumulator(str(tmp_path)).Reload()
     assert events.Tags()["graph"]
     assert events.Tags()["scalars"] == ["Reward"]

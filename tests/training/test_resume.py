@@ -199,6 +199,7 @@ def test_no_whole_checkpoint_is_exit_code_3_and_none_at_all_begins_anew(whole, t
 
     folder = tmp_path / "run"
     shutil.copytree(whole, folder)
+    (folder / "result.json").unlink()
     for manifest in (folder / "ckpt").glob("*/manifest.json"):
         manifest.write_bytes(manifest.read_bytes()[:-9])
     assert cli(["resume", str(folder)]) == 3

@@ -21,6 +21,7 @@ from swingup.config.presets import base, pick
 from swingup.config.presets import presets as every_preset
 from swingup.config.settings import Config
 from swingup.errors import InputError
+from swingup.reports.wording import number
 from swingup.runs.compare import Metric
 from swingup.storage import trusted_modules
 from swingup.storage.run_folder import find_run, is_group, read_config, unstarted
@@ -274,7 +275,7 @@ def video(wanted: Play, words: list[str]) -> int:
         if wanted.json:
             output.emit({"video": str(clip.path), "return": clip.ret, "length": clip.length})
         else:
-            print(f"{clip.path}: return {clip.ret:,.1f}, {clip.length} steps")
+            print(f"{clip.path}: return {number(clip.ret)}, {clip.length} steps")
     return 0
 
 

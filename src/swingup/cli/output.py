@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager, redirect_stdout
 from typing import Any
 
 from swingup.loops.evaluation import Evaluation
+from swingup.reports.wording import number
 from swingup.runs.group import Group
 from swingup.runs.run import Run, closing, figures
 
@@ -91,13 +92,13 @@ def closing_lines(result: dict[str, Any], env: str) -> str:
     """A group's result as text: a line over all seeds, and one for each."""
     seeds, done = result["seeds"], [x for x in result["seeds"].values() if x is not None]
     name, ends = ("95 % interval", result["ci95"]) if result["ci95"] else ("range", result["range"])
-    ends = f" ({name} {ends[0]:,.1f} to {ends[1]:,.1f})" if ends else ""
-    figure = f"interquartile mean {result['iqm']:,.1f}{ends}, " if done else ""
+    ends = f" ({name} {number(ends[0])} to {number(ends[1])})" if ends else ""
+    figure = f"interquartile mean {number(result['iqm'])}{ends}, " if done else ""
     count = f"{len(seeds)} seeds" if len(done) == len(seeds) else f"{len(done)} of {len(seeds)} seeds"
     first = f"{env}: {figure}{count} in {result['seconds']:.1f} s · {result['run']}"
     failed = result.get("failed", {})
     lines = [
-        f"  seed {k}: {failed.get(k, 'not finished') if mean is None else f'{mean:,.1f}'}"
+        f"  seed {k}: {failed.get(k, 'not finished') if mean is None else number(mean)}"
         for k, mean in seeds.items()
     ]
     return "\n".join([first, *lines])
@@ -122,13 +123,14 @@ def conclude(run: Run, as_json: bool) -> int:
     """Print a run's result and the next step, or how to resume it; returns the exit code."""
     folder, result = shlex.quote(str(run.folder)), run.result
     if not result:
-        print(f"swingup: interrupted; go on with: swingup resume {folder}", file=sys.stderr)
-        return 75
+        way = "not all was saved" if run.lost else f"go on with: swingup resume {folder}"
+        print(f"swingup: interrupted; {way}", file=sys.stderr)
+        return 1 if run.lost else 75
     if as_json:
         emit(result)
     else:
         print(f"{closing(result, run.config.env)} · next: swingup video {folder}")
-    return 0
+    return 1 if run.lost else 0
 
 
 def conclude_evaluation(run: Run, evaluation: Evaluation, seconds: float, as_json: bool) -> int:

@@ -55,7 +55,8 @@ class SeedStatus:
     def set_ended(self, run: Run) -> None:
         """Record how its run ended."""
         result = run.result
-        self.state, self.speed = ("done" if result else "stopped"), None
+        self.state, self.speed = ("failed" if run.lost else "done" if result else "stopped"), None
+        self.error = run.lost
         if result:
             self.steps, self.greedy = result["steps"], result["mean"]
 

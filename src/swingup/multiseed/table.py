@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from swingup.multiseed.status import SeedStatus
+from swingup.reports.wording import number
 
 STYLE = {
     "waiting": "dim",
@@ -66,7 +67,7 @@ class StatusLines:
             state, seen = self.before[seed.seed]
             self.before[seed.seed] = seed.state, seed.evaluated
             if seed.evaluated != seen and seed.greedy is not None:
-                self.say(seed, f"greedy after {seed.evaluated:,} steps: {seed.greedy:,.1f}")
+                self.say(seed, f"greedy after {seed.evaluated:,} steps: {number(seed.greedy)}")
             if seed.state != state and seed.state in ("stopped", "failed"):
                 self.say(seed, seed.state + (f": {seed.error}" if seed.error else ""))
 
@@ -111,4 +112,4 @@ def table(seeds: list[SeedStatus], steps: int) -> Any:
 
 def figure(x: float | None) -> str:
     """A return as text, or a dash where there is none."""
-    return "–" if x is None else f"{x:,.1f}"
+    return "–" if x is None else number(x)

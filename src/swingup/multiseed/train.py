@@ -99,10 +99,16 @@ def train_unfinished(
                 train_in_processes(group, todo, count, order, stop, view)
     group.seconds = time.monotonic() - started
     group.failed = {seed.seed: seed.error for seed in seeds if seed.state == "failed"}
+    console = console_of(quiet=False)
+    if options.quiet:  # which hides what was said of them at their end
+        for seed, why in group.failed.items():
+            console.print(f"seed {seed}: failed: {why}")
     if todo and not group.unfinished:
-        text_file.write(
-            group.folder / "group.json", json.dumps({**group.about, "result": group.result}, indent=2) + "\n"
-        )
+        path = group.folder / "group.json"
+        try:
+            text_file.write(path, json.dumps({**group.about, "result": group.result}, indent=2) + "\n")
+        except OSError as error:
+            console.print(f"warning: {path}: {error.strerror}; the group's result was not saved")
     return group
 
 

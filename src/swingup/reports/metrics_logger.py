@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from swingup.reports.callback import Callback, RunContext
 from swingup.reports.diagnostics import Diagnostics, Figures
 from swingup.storage.tables import append_csv, cut_csv
 from swingup.types import Episode
+
+if TYPE_CHECKING:
+    from swingup.reports.event_file import EventFile
 
 # Between two rows of metrics.csv lie at least this many environment steps and this many iterations.
 EVERY, ITERATIONS = 500, 50
@@ -56,30 +59,44 @@ class MetricsLogger(Callback):
         self.folder, self.warn, self.broken, self.loop = folder, warn, False, loop
         self.every = log_interval(loop.plan.rows)
         self.diagnostics: Diagnostics | None = Diagnostics(loop.plan)
-        self.start = self.since = time.monotonic()
+        self.start = self.mark = time.monotonic()
+        self.trained = 0.0  # seconds of training since the last row of metrics.csv
+        self.rows = dict.fromkeys(TABLES, 0)
+        self.sizes: dict[str, int] = {}  # of the event files of earlier processes, in bytes
+        self.board: EventFile | None = None
         self.step = self.logged = self.episodes = 0
         self.recent: deque[Episode] = deque(maxlen=100)
         self.window: list[Metrics] = []
 
     def on_start(self, run: RunContext) -> None:
-        from tensorboardX import SummaryWriter
-
-        earlier = run.resumed or any(
-            (self.folder / f"{name}.csv").exists() for name in ("metrics", "episodes")
-        )
-        # Drop rows of later steps than the checkpoint's and, in metrics.csv, of intervals unfinished then.
-        step, logged = (run.step, self.logged) if run.resumed else (-1, -1)
-        for name in TABLES:
-            self.guard(partial(cut_csv, self.folder / f"{name}.csv", logged if name == "metrics" else step))
-        # With purge_step TensorBoard hides what an earlier process wrote after the checkpoint.
-        purge = step + 1 if earlier else None
-        self.board = SummaryWriter(str(self.folder), write_to_disk=True, purge_step=purge)
+        self.mark = time.monotonic()
+        self.guard(partial(self.open_files, run.step + 1 if run.resumed else 0))
         if not run.resumed:
             self.write_settings(run.settings)
             self.write_graph(self.loop.plan.agent)
 
+    def open_files(self, later: int) -> None:
+        """Drop what an earlier process wrote after the checkpoint, and begin this one's event file."""
+        from swingup.reports.event_file import EventFile, cut_events
+
+        for name in TABLES:
+            self.rows[name] = cut_csv(self.folder / f"{name}.csv", self.rows[name])
+        # A TensorBoard that has already read what is cut off is told to hide it.
+        self.board = EventFile(self.folder, later if cut_events(self.folder, self.sizes) else None)
+
+    def append(self, table: str, row: dict[str, Any]) -> None:
+        append_csv(self.folder / f"{table}.csv", [row])
+        self.rows[table] += 1
+
+    def scalars(self, points: dict[str, float], at: int) -> None:
+        """Points of TensorBoard's curves, at a step or an episode."""
+        assert self.board is not None
+        for tag, value in points.items():
+            self.board.scalar(tag, value, at)
+
     def on_iteration(self, result: IterationResult) -> None:
-        self.step = result.step
+        self.step, before, self.mark = result.step, self.mark, time.monotonic()
+        self.trained += self.mark - before
         if self.diagnostics is not None:
             self.diagnostics.add_rows(result.rows)
         if result.metrics is not None:
@@ -92,25 +109,27 @@ class MetricsLogger(Callback):
             self.write_interval()
 
     def on_evaluation(self, step: int, evaluation: Evaluation) -> None:
-        low, high = evaluation.ci95
+        (low, high), several = evaluation.ci95, len(evaluation.returns) > 1
+        spread = dict.fromkeys(("std", "ci95_low", "ci95_high"), "")
         row = {
             "step": step,
             "mean": evaluation.mean,
-            "std": evaluation.std,
-            "ci95_low": low,
-            "ci95_high": high,
+            **({"std": evaluation.std, "ci95_low": low, "ci95_high": high} if several else spread),
             "episodes": len(evaluation.returns),
         }
-        length = float(np.mean(evaluation.lengths))
-        self.guard(lambda: append_csv(self.folder / "evaluations.csv", [row]))
-        self.guard(lambda: self.board.add_scalar("eval/mean_reward", evaluation.mean, step))
-        self.guard(lambda: self.board.add_scalar("eval/mean_ep_length", length, step))
-        self.since = time.monotonic()  # an evaluation's time does not count as training time
+        points = {"mean_reward": evaluation.mean, "mean_ep_length": float(np.mean(evaluation.lengths))}
+        self.guard(lambda: self.append("evaluations", row))
+        self.guard(lambda: self.scalars({f"eval/{k}": v for k, v in points.items()}, step))
+        self.mark = time.monotonic()  # an evaluation's time does not count as training time
+
+    def on_checkpoint(self, step: int, path: Path) -> None:
+        self.mark = time.monotonic()
 
     def on_end(self, run: RunContext) -> None:
         if self.step > self.logged:
             self.write_interval()
-        self.guard(self.board.close)
+        if self.board is not None:
+            self.board.close()
 
     def write_episode(self, episode: Episode) -> None:
         """A row of episodes.csv, and the tutorial's two TensorBoard scalars."""
@@ -126,14 +145,13 @@ class MetricsLogger(Callback):
             "terminated": int(episode.terminated),
             "q_max": episode.q_max if known else "",
         }
-        append_csv(self.folder / "episodes.csv", [row])
-        self.board.add_scalar("Reward", episode.ret, self.episodes)
-        if known:
-            self.board.add_scalar("Qmax_value", episode.q_max, self.episodes)
+        self.append("episodes", row)
+        self.scalars(
+            {"Reward": episode.ret} | ({"Qmax_value": episode.q_max} if known else {}), self.episodes
+        )
 
     def write_interval(self) -> None:
         """A row of metrics.csv, and the same numbers as TensorBoard scalars."""
-        now = time.monotonic()
         mean = Metrics(*np.mean(self.window, axis=0)) if self.window else None
         row: dict[str, Any] = {
             "step": self.step,
@@ -144,13 +162,13 @@ class MetricsLogger(Callback):
                 name: getattr(mean, name) if mean else ""
                 for name in ("critic_loss", "actor_loss", "q_mean", "q_max")
             },
-            "steps_per_second": (self.step - self.logged) / max(now - self.since, 1e-9),
+            "steps_per_second": (self.step - self.logged) / max(self.trained, 1e-9),
             **self.figures(learning=mean is not None),
         }
-        self.window, self.since, self.logged = [], now, self.step
+        self.window, self.trained, self.logged = [], 0.0, self.step
         scalars = {tag: row[name] for name, tag in TAGS.items() if row[name] != ""}
-        self.guard(lambda: append_csv(self.folder / "metrics.csv", [row]))
-        self.guard(lambda: [self.board.add_scalar(tag, value, row["step"]) for tag, value in scalars.items()])
+        self.guard(lambda: self.append("metrics", row))
+        self.guard(lambda: self.scalars(scalars, row["step"]))
 
     def figures(self, learning: bool) -> dict[str, Any]:
         """The current diagnostic figures, blank before learning starts; reports new diagnoses."""
@@ -171,8 +189,13 @@ class MetricsLogger(Callback):
         """Report a line to `warn`, in remarks.csv and in TensorBoard's Text tab."""
         self.warn(f"{name}: {text}")
         row = {"step": step, "name": name, "text": text}
-        self.guard(lambda: append_csv(self.folder / "remarks.csv", [row]))
-        self.guard(lambda: self.board.add_text(name, text, step))
+        self.guard(lambda: self.append("remarks", row))
+        self.write_text(name, text, step)
+
+    def write_text(self, tag: str, text: str, step: int = 0) -> None:
+        """An entry of TensorBoard's Text tab."""
+        if self.board is not None:
+            self.guard(partial(self.board.text, tag, text, step))
 
     def state(self) -> dict[str, Any]:
         numbers = {
@@ -180,6 +203,9 @@ class MetricsLogger(Callback):
             "episodes": self.episodes,
             "step": self.step,
             "seconds": time.monotonic() - self.start,
+            "trained": self.trained,
+            "rows": dict(self.rows),
+            "events": self.sizes | ({self.board.path.name: self.board.size} if self.board else {}),
             "window": [list(m) for m in self.window],
             "recent": [list(e) for e in self.recent],
         }
@@ -193,27 +219,36 @@ class MetricsLogger(Callback):
         kinds = (int, int, int, float, int, bool, float)
         recent = [Episode(*(kind(x) for kind, x in zip(kinds, e, strict=True))) for e in state["recent"]]
         start = time.monotonic() - float(state["seconds"])
+        trained = float(state["trained"])
+        rows = {name: int(state["rows"][name]) for name in TABLES}
+        sizes = {str(name): int(size) for name, size in state["events"].items()}
+        if min(*rows.values(), *sizes.values()) < 0:
+            raise ValueError("rows or events")
         health = {k.removeprefix("health."): v for k, v in state.items() if k.startswith("health.")}
         if self.diagnostics and health:
             self.diagnostics.restore(health)
         self.step, self.logged, self.episodes, self.window, self.start = step, logged, episodes, window, start
+        self.trained, self.rows, self.sizes = trained, rows, sizes
         self.recent.extend(recent)
 
     def write_settings(self, settings: dict[str, Any]) -> None:
         """The settings as a table in TensorBoard's Text tab."""
         table = "\n".join(["|setting|value|", "|-|-|", *(f"|{k}|{v}|" for k, v in settings.items())])
-        self.guard(lambda: self.board.add_text("settings", table))
+        self.write_text("settings", table)
 
     def write_graph(self, agent: Agent) -> None:
         """The networks and the update, in TensorBoard's Graphs tab."""
         try:
-            from swingup.reports.tensorboard_graph import write_graph
+            from swingup.reports.tensorboard_graph import graph_event
 
-            write_graph(self.board, agent)
+            graph = graph_event(agent)
         except Exception as error:  # a user's unusual network must not stop the other logs
             self.warn(
                 f"warning: no graph for TensorBoard ({type(error).__name__}: {error}); training goes on"
             )
+            return
+        if self.board is not None:
+            self.guard(partial(self.board.write, graph))
 
     def guard(self, write: Callable[[], Any]) -> None:
         """Call `write`, unless an earlier write failed."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from swingup.loops.evaluation import Evaluation
 from swingup.reports.callback import Callback, RunContext
 from swingup.reports.learning_curve import LiveCurve, in_notebook
+from swingup.reports.wording import interval, number
 
 if TYPE_CHECKING:
     from swingup.loops.base import IterationResult
@@ -26,10 +29,42 @@ def console_of(quiet: bool) -> Any:
 
     # What environments and libraries say is never markup, and a line of a log file stays one line.
     said = Console(
-        stderr=not in_notebook(), highlight=False, markup=False, emoji=False, quiet=quiet, force_jupyter=False
+        file=cast(Any, Unbreakable()),
+        highlight=False,
+        markup=False,
+        emoji=False,
+        quiet=quiet,
+        force_jupyter=False,
     )
     said.soft_wrap = not said.is_terminal
     return said
+
+
+class Unbreakable:
+    """The stream that a run prints to; what a closed or full one does not take is lost, and never the run."""
+
+    @property
+    def stream(self) -> Any:
+        """The stream as it is now: tests and notebooks exchange it, and rich puts its own before it."""
+        stream = sys.stdout if in_notebook() else sys.stderr
+        return getattr(stream, "rich_proxied_file", stream)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError, AttributeError):
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError, AttributeError):
+            self.stream.flush()
+
+    def isatty(self) -> bool:
+        with suppress(OSError, ValueError, AttributeError):
+            return bool(self.stream.isatty())
+        return False
 
 
 def progress_callbacks(
@@ -62,9 +97,9 @@ class Lines(Callback):
         self.episodes += 1
 
     def on_evaluation(self, step: int, evaluation: Evaluation) -> None:
-        low, high = evaluation.ci95
-        interval = f"95 % interval {low:,.1f} to {high:,.1f}"
-        self.console.print(f"greedy after {step:,} steps: {evaluation.mean:,.1f} ({interval})")
+        ends = interval(evaluation.ci95)
+        line = f"greedy after {step:,} steps: {number(evaluation.mean)}"
+        self.console.print(f"{line} ({ends})" if ends else line)
 
 
 class Bar(Callback):
@@ -105,7 +140,7 @@ class Bar(Callback):
         if result.metrics is not None:
             self.speed.append((now, result.step, done))
         parts = self.pace(done)
-        parts += [("return ", f"{np.mean(self.recent):,.1f}", "")] if self.recent else []
+        parts += [("return ", number(float(np.mean(self.recent))), "")] if self.recent else []
         parts += [("greedy ", self.greedy, "")] if self.greedy else []
         parts += [
             ("", f"{result.step:,}", " steps") if self.by_episode else ("", f"{self.episodes:,}", " episodes")
@@ -125,7 +160,7 @@ class Bar(Callback):
         return [time_left, ("", f"{(s1 - s0) / (t1 - t0):,.0f}", " steps/s")]
 
     def on_evaluation(self, step: int, evaluation: Evaluation) -> None:
-        self.greedy = f"{evaluation.mean:,.1f}"
+        self.greedy = number(evaluation.mean)
         self.next = 0.0
 
     def on_end(self, run: RunContext) -> None:

@@ -20,7 +20,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
-from tensorboardX import SummaryWriter
 from tensorboardX.proto.attr_value_pb2 import AttrValue
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.graph_pb2 import GraphDef
@@ -85,9 +84,9 @@ def graph_of(agent: Agent) -> GraphDef:
     return GraphDef(node=drawn, versions=VersionDef(producer=22))
 
 
-def write_graph(writer: SummaryWriter, agent: Agent) -> None:
-    """Write the agent's graph for TensorBoard's Graphs tab."""
-    writer.file_writer.add_event(Event(graph_def=graph_of(agent).SerializeToString()))
+def graph_event(agent: Agent) -> Event:
+    """The agent's graph as an event for TensorBoard's Graphs tab."""
+    return Event(graph_def=graph_of(agent).SerializeToString())
 
 
 @dataclass(eq=False)

@@ -14,6 +14,7 @@ from swingup.envs.registry import EVAL_COPIES, factory, make_eval_envs
 from swingup.errors import InputError
 from swingup.loops.evaluation import Evaluation, evaluate_policy
 from swingup.reports.video import Clip, film, inline, watch
+from swingup.reports.wording import interval, number
 from swingup.storage import policy_file, run_folder, tables, trusted_modules
 
 
@@ -37,12 +38,15 @@ class Run:
     """A run folder as an object.
 
     policy: the last weights; best: those of the best evaluation during training; episodes, metrics,
-    evaluations: the CSV files as columns; result: the closing evaluation, or {} if there was none.
+    evaluations: the CSV files as columns; result: the closing evaluation, or {} if there was none; lost: what
+    could not be saved, in one line, where it was trained just now on a disk that refused.
     """
 
-    def __init__(self, folder: str | Path, env: Any = None):
+    def __init__(
+        self, folder: str | Path, env: Any = None, result: dict[str, Any] | None = None, lost: str = ""
+    ):
         self.folder = run_folder.find_run(folder)
-        self.source = env
+        self.source, self.just_now, self.lost = env, result or {}, lost
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r})"
@@ -64,8 +68,8 @@ class Run:
 
     @property
     def result(self) -> dict[str, Any]:
-        """The closing evaluation from result.json, or {} where the run did not reach it."""
-        return run_folder.read_result(self.folder)
+        """The closing evaluation, from result.json if that could be written; {} before the run's end."""
+        return run_folder.read_result(self.folder) or self.just_now
 
     @property
     def episodes(self) -> Table:
@@ -178,12 +182,10 @@ def figures(e: Evaluation, folder: Path, seconds: float, steps: int | None = Non
 
 def closing(result: dict[str, Any], env: str) -> str:
     """The result of `figures` as one line of text."""
-    interval = (
-        f"95 % interval {result['ci95'][0]:,.1f} to {result['ci95'][1]:,.1f}, " if result["ci95"] else ""
-    )
+    ends = f"{interval(result['ci95'])}, " if result["ci95"] else ""
     played = "1 greedy episode" if result["episodes"] == 1 else f"{result['episodes']} greedy episodes"
     after = f" after {result['steps']:,} steps" if "steps" in result else ""
     return (
-        f"{env}: return {result['mean']:,.1f} ({interval}{played}){after} in {result['seconds']:.1f} s · "
+        f"{env}: return {number(result['mean'])} ({ends}{played}){after} in {result['seconds']:.1f} s · "
         f"{result['run']}"
     )

@@ -76,24 +76,40 @@ def write(path: Path, data: Any) -> None:
         raise
 
 
+def write_all(file: Any, data: bytes) -> int:
+    """Append data to an unbuffered file and return its size; OSError if the disk took only a part."""
+    if file.write(data) != len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
+    return len(data)
+
+
+def cut(path: Path, size: int) -> None:
+    """Reduce a file to its first `size` bytes, which needs no space; a shorter one stays as it is."""
+    if path.stat().st_size > size:
+        os.truncate(path, size)
+
+
 class WriteGuard:
-    """Writes whose failures cost one warning, not the run; `guard(write)` returns whether it succeeded."""
+    """Writes whose failures cost one warning, not the run; `guard(write, what)` returns whether it succeeded.
+
+    lost: what was not saved when it was last tried, and why.
+    """
 
     def __init__(self, folder: Path, warn: Callable[[str], None]):
         self.folder, self.warn, self.warned = folder, warn, False
+        self.lost: dict[str, str] = {}
 
-    def __call__(self, write: Callable[[], Any]) -> bool:
+    def __call__(self, write: Callable[[], Any], what: str) -> bool:
         try:
             write()
         except (OSError, InputError, MemoryError) as error:
+            self.lost[what] = str(getattr(error, "strerror", None) or error or type(error).__name__)
             if not self.warned:
                 self.warned = True
                 where = getattr(error, "filename", None) or self.folder
-                self.warn(
-                    f"warning: {where}: {getattr(error, 'strerror', None) or error}; "
-                    "not saved, training goes on"
-                )
+                self.warn(f"warning: {where}: {self.lost[what]}; not saved, training goes on")
             return False
+        self.lost.pop(what, None)
         return True
 
 

@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from swingup.errors import InputError
-from swingup.storage.text_file import write
+from swingup.storage.disk import cut, write_all
 
 
 def append_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Append rows to a CSV file, with the header first if the file is new."""
+    """Append rows to a CSV file, with the header first if the file is new or empty."""
     if not rows:
         return
     import csv
 
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        if new:
+    text = io.StringIO()
+    with path.open("ab", buffering=0) as file:
+        writer = csv.DictWriter(text, list(rows[0]))
+        if not file.tell():
             writer.writeheader()
         writer.writerows(rows)
+        write_all(file, text.getvalue().encode())
 
 
-def cut_csv(path: Path, step: int) -> None:
-    """Drop the rows after `step`, and a last line that was only partly written."""
+def cut_csv(path: Path, rows: int) -> int:
+    """Reduce a CSV file to its first `rows` rows, without a last line that was only partly written.
+
+    Returns the number of rows that it has then: a file with fewer keeps them.
+    """
     if not path.exists():
-        return
-    header, *rows = path.read_text(encoding="utf-8").splitlines(keepends=True) or [""]
-    at = header.rstrip("\r\n").split(",").index("step")
-    whole = [row for row in rows if row.endswith("\n")]
-    kept = [row for row in whole if int(row.split(",")[at]) <= step]
-    if len(kept) < len(rows):
-        write(path, header + "".join(kept))
+        return 0
+    lines = [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+    kept = lines[: rows + 1]
+    cut(path, sum(map(len, kept)))
+    return max(len(kept) - 1, 0)
 
 
 def read_csv(path: Path) -> dict[str, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,17 @@ TEXT_BYTES = 1 << 20  # more than any settings or result
 def write(path: Path, text: str) -> None:
     """Write a whole file or none of it: a reader never gets half."""
     part = path.with_name(f".{path.name}.part")
-    with part.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())  # or a power cut may leave the new name with no bytes
-    os.replace(part, path)
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut may leave the new name with no bytes
+        os.replace(part, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -64,6 +64,7 @@ class Checkpointer:
         # As JSON gives it back, to be compared with what a checkpoint has.
         self.settings = json.loads(json.dumps({k: v for k, v in settings.items() if k not in UNLEARNT}))
         self.announced = False
+        self.step: int | None = None  # of the newest checkpoint
 
     def save(self) -> bool:
         """Save a checkpoint of the current step; whether that worked: a disk error is only a warning."""
@@ -73,8 +74,10 @@ class Checkpointer:
         about = {"class": self.kind, "profile": self.profile, "settings": self.settings}
         about |= {"evaluator": evaluator, "callbacks": callbacks}
         tensors, is_best = saved.tensors | arrays | logged, self.evaluator.best_step == step
-        if not self.guard(lambda: self.writer.save(step, tensors, saved.ring, saved.added, about, is_best)):
+        write = lambda: self.writer.save(step, tensors, saved.ring, saved.added, about, is_best)
+        if not self.guard(write, "checkpoint"):
             return False
+        self.step = step
         if not self.announced:
             self.announced = True
             how = "to the same bits" if self.kind == "exact" else "with a new episode"
@@ -112,6 +115,7 @@ class Checkpointer:
                 raise InputError(f"{saved.path}: {what}; resume without --require-exact")
             self.evaluator.restore(saved.tensors, mapping(saved, about, "evaluator"))
             self.callbacks.restore(saved.tensors, mapping(saved, about, "callbacks"))
+            self.step = saved.step
         except InputError:
             raise
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -125,6 +129,14 @@ class Checkpointer:
         but = ["with other settings"] * bool(changed) + ["on another machine"] * bool(odd)
         kind = "exact" if exact else "episode-boundary"
         return f"{kind}, but {' and '.join(but)}" if but else kind
+
+    def lost(self) -> str:
+        """What could not be saved at the end of the run, in one line; empty if everything is on the disk."""
+        if not self.guard.lost:
+            return ""
+        what = ", ".join(f"{name} ({why})" for name, why in self.guard.lost.items())
+        newest = f"the newest checkpoint is of step {self.step:,}" if self.step else "there is no checkpoint"
+        return f"{self.evaluator.folder}: not saved: {what}; {newest}"
 
     def close(self) -> None:
         self.writer.close()

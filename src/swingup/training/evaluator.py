@@ -10,6 +10,7 @@ import numpy as np
 
 from swingup.core.named_arrays import flatten_named, unflatten_named
 from swingup.loops.evaluation import Evaluation, collapsed, evaluate_policy
+from swingup.reports.wording import number
 from swingup.storage.policy_file import save_policy
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Evaluator:
             self.best_learner = self.loop.learner() if self.restore_after_collapse else None
         elif self.best_learner is not None and self.has_collapsed(evaluation):
             self.loop.set_learner(self.best_learner)
-            means = f"{evaluation.mean:,.1f} is significantly below the best, {self.best.mean:,.1f}"
+            means = f"{number(evaluation.mean)} is significantly below the best, {number(self.best.mean)}"
             self.remark("guard", f"{means}; back to its weights", step)
         self.save_policy("last")
         return evaluation
@@ -81,7 +82,7 @@ class Evaluator:
 
     def save_policy(self, name: str) -> None:
         path = self.folder / "policy" / f"{name}.safetensors"
-        self.guard(lambda: save_policy(path, self.loop.policy()))
+        self.guard(lambda: save_policy(path, self.loop.policy()), f"policy/{path.name}")
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """What must survive a resume: arrays, and values that JSON can hold."""

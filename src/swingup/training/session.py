@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +18,7 @@ from swingup.reports.callback import Callback, RunContext
 from swingup.reports.progress import console_of
 from swingup.reports.video import Recorder, cubic
 from swingup.runs.run import Run, figures
+from swingup.runs.run import closing as closing_line
 from swingup.storage import run_folder, text_file
 from swingup.training.build import RunBuilder
 from swingup.training.environments import Environments, open_environments
@@ -74,7 +76,11 @@ def training_session(
     callbacks: Sequence[Callback] = (),
 ) -> Generator[None, None, Run]:
     """`run_training` as a generator that pauses before each computation, so that runs can take turns."""
-    started = time.monotonic()
+    clock, source = Clock(), None if isinstance(env, str) else env
+    if old is not None and (result := finished(old, builder)):
+        done = f"finished at step {result['steps']:,}; go on with: swingup resume {old} --steps N"
+        (context.console if context else console_of(options.quiet)).print(done)
+        return Run(old, source)
     with ExitStack() as stack:
         of_all = context.stop if context else None
         stop = StopRequest(of_all) if of_all else stack.enter_context(stop_on_signals())
@@ -87,9 +93,7 @@ def training_session(
         console = context.console if context else console_of(options.quiet)
         if old is None:
             run_folder.write_settings(folder, builder.settings, command)
-        if not isinstance(env, str):
-            how = f"made from {env!r}; give the environment again in Python: swingup.load(folder, env)\n"
-            text_file.write(folder / "factory.txt", how)
+            write_source(folder, source)
         if options.record and isinstance(envs.training, GymEnv):
             envs.training.envs[0] = Recorder(envs.training.envs[0], folder / "videos", cubic, console.print)
         if context is None:
@@ -99,19 +103,65 @@ def training_session(
                 f"warning: --threads {builder.threads}: JAX has already started in this process with {used}, "
                 f"so the run has {used}; start a new process, or train before anything else uses JAX"
             )
-        training, seen = assemble(builder, envs, folder, options, console, stop, context, callbacks, stack)
+        training, seen = assemble(
+            builder, envs, folder, options, console, stop, context, clock, callbacks, stack
+        )
+        guard = training.checkpointer.guard
         stack.callback(training.callbacks.tell, "on_end", seen)
         if old is not None:  # only now: a run that cannot be resumed keeps its settings and its result
-            run_folder.write_settings(folder, builder.settings, command)
+            rewrite = partial(run_folder.write_settings, folder, builder.settings, command)
+            guard(rewrite, "config.json")
+            guard(lambda: write_source(folder, source), "factory.txt")
             (folder / "result.json").unlink(missing_ok=True)
         from swingup.training.trainer import train
 
-        evaluation = yield from train(training, seen)
+        evaluation, result = (yield from train(training, seen)), {}
         if evaluation is not None:
             reason = {"stopped": stop.reason} if stop.reason else {}
-            result = figures(evaluation, folder, time.monotonic() - started, training.loop.steps) | reason
-            text_file.write(folder / "result.json", json.dumps(result) + "\n")
-    return Run(folder, None if isinstance(env, str) else env)
+            result = figures(evaluation, folder, clock.seconds, training.loop.steps) | reason
+            text = json.dumps(result) + "\n"
+            guard(lambda: text_file.write(folder / "result.json", text), "result.json")
+        lost = training.checkpointer.lost()
+    if lost and context is None:  # whatever --quiet says; a group says it of its seeds
+        console_of(quiet=False).print(f"warning: {lost}")
+    return Run(folder, source, result, lost)
+
+
+class Clock(Callback):
+    """The seconds of a run in all its processes, up to the checkpoint from which each was resumed."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def state(self) -> dict[str, Any]:
+        return {"seconds": self.seconds}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.started -= float(state["seconds"])
+
+
+def finished(old: Path, builder: RunBuilder) -> dict[str, Any]:
+    """The result of a run that has spent the builder's budget; {} if there is something left to train."""
+    try:
+        run = Run(old)
+        result = run.result
+        closing_line(result, builder.env)  # not ours, if no closing line can be made of it
+        same = RunBuilder(run.config).settings == builder.settings
+        spent = result["steps"] >= builder.steps or (builder.settings["episodes"] is not None and same)
+    except (InputError, LookupError, TypeError, ValueError):
+        return {}
+    return result if spent and "stopped" not in result else {}
+
+
+def write_source(folder: Path, source: Any) -> None:
+    """Record what an environment without an id was made from."""
+    if source is not None:
+        how = f"made from {source!r}; give the environment again in Python: swingup.load(folder, env)\n"
+        text_file.write(folder / "factory.txt", how)
 
 
 def assemble(
@@ -122,6 +172,7 @@ def assemble(
     console: Any,
     stop: StopRequest,
     context: SeedContext | None,
+    clock: Clock,
     users: Sequence[Callback],
     stack: ExitStack,
 ) -> tuple[Training, RunContext]:
@@ -138,7 +189,7 @@ def assemble(
     loop = context.make_loop(builder, envs) if context else builder.loop(envs)
     logger, guard = MetricsLogger(folder, warn, loop), WriteGuard(folder, warn)
     progress = [context.progress] if context else builder.progress(console)
-    callbacks = Callbacks([logger, *progress], users, warn)
+    callbacks = Callbacks([clock, logger, *progress], users, warn)
     evaluator = builder.evaluator(loop, envs.evaluation, folder, callbacks, stop, guard, remark=logger.remark)
     writer = stack.enter_context(closing(builder.checkpoint_writer(folder)))
     exact = can_restore_episodes(envs.evaluation, builder.seed)

@@ -74,9 +74,8 @@ def train(run: Training, context: RunContext) -> Generator[None, None, Evaluatio
         raise
     finally:
         run.evaluator.save_policy("last")
-    if evaluation is None and not run.checkpointer.save():
-        lost = f"step {loop.steps:,} could not be saved; the run can only go on from the checkpoint before it"
-        run.checkpointer.warn(f"warning: {lost}")
+    if evaluation is None:
+        run.checkpointer.save()
     return evaluation
 
 
