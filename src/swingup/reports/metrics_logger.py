@@ -71,6 +71,7 @@ class MetricsLogger(Callback):
         step, logged = (run.step, self.logged) if run.resumed else (-1, -1)
         for name in TABLES:
             self.guard(partial(cut_csv, self.folder / f"{name}.csv", logged if name == "metrics" else step))
+        self.resumed_at = run.step if run.resumed else -1
         # With purge_step TensorBoard hides what an earlier process wrote after the checkpoint.
         purge = step + 1 if earlier else None
         self.board = SummaryWriter(str(self.folder), write_to_disk=True, purge_step=purge)
@@ -102,6 +103,9 @@ class MetricsLogger(Callback):
             "episodes": len(evaluation.returns),
         }
         length = float(np.mean(evaluation.lengths))
+        if step == self.resumed_at:  # repeated, because the checkpoint of this step was saved before it
+            self.guard(lambda: cut_csv(self.folder / "evaluations.csv", step - 1))
+        self.resumed_at = -1
         self.guard(lambda: append_csv(self.folder / "evaluations.csv", [row]))
         self.guard(lambda: self.board.add_scalar("eval/mean_reward", evaluation.mean, step))
         self.guard(lambda: self.board.add_scalar("eval/mean_ep_length", length, step))

@@ -46,10 +46,15 @@ class Checkpointer:
         self.profile = profile | shared
         self.announced = False
 
-    def save(self) -> bool:
-        """Save a checkpoint of the current step; whether that worked: a disk error is only a warning."""
+    def save(self, before_evaluation: bool = False) -> bool:
+        """Save a checkpoint of the current step; whether that worked: a disk error is only a warning.
+
+        before_evaluation: an evaluation of this step follows, which a run that resumes here must make, too;
+        callbacks hear of the checkpoint that is saved after it.
+        """
         step, saved = self.loop.steps, self.loop.snapshot()
         arrays, evaluator = self.evaluator.state()
+        evaluator["interrupted"] |= before_evaluation
         logged, callbacks = self.callbacks.state()
         about = {"class": self.kind, "profile": self.profile, "evaluator": evaluator, "callbacks": callbacks}
         tensors, is_best = saved.tensors | arrays | logged, self.evaluator.best_step == step
@@ -58,7 +63,8 @@ class Checkpointer:
         if not self.announced:
             self.announced = True
             self.warn(f"first checkpoint at step {step:,}; the way back from it: {self.kind}")
-        self.callbacks.tell("on_checkpoint", step, checkpoint_path(self.writer.folder, step))
+        if not before_evaluation:
+            self.callbacks.tell("on_checkpoint", step, checkpoint_path(self.writer.folder, step))
         return True
 
     def restore(self, saved: Checkpoint, require_exact: bool = False) -> str:
@@ -77,6 +83,7 @@ class Checkpointer:
             self.warn(f"warning: {line}, so the last bits of a sum may differ from an uninterrupted run's")
         try:
             exact = self.loop.restore(Snapshot(saved.tensors, saved.ring, saved.added))
+            exact &= self.kind == "exact"  # an episode that has just begun shows no difference yet
             if self.loop.steps != saved.step:
                 raise ValueError(f"it counts {self.loop.steps} steps")
             if require_exact and not exact:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 class Interrupted(Exception):
@@ -57,8 +59,24 @@ def stop_on_signals() -> Iterator[StopRequest]:
     before = {
         number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
     }
+    replaced.append(before)
     try:
         yield stop
     finally:
+        replaced.remove(before)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+replaced: list[dict[signal.Signals, Any]] = []  # the handlers that runs of this process have replaced
+
+
+def forked() -> None:
+    """Give a process that an environment forks the handlers of before: `terminate` must end it."""
+    for before in reversed(replaced):
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    replaced.clear()
+
+
+os.register_at_fork(after_in_child=forked)
