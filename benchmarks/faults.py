@@ -8,6 +8,7 @@ sample of the same cases.
     saves      a save interrupted at its system calls; bits flipped in checkpoints, files cut
     cores      the same seed in fresh processes that see one core or two
     workers    environments' processes killed, raising, hanging
+    evaluating an evaluation whose environment raises, answers NaN, hangs or exits
     contract   forty ways to break an environment's contract, at the first, second, sixth and 1001st step
     hostile    run folders made to execute, open or import something
     disks      the disk taken away under every writer of a run
@@ -40,6 +41,7 @@ sys.path.insert(0, str(ROOT))
 
 import faultcases.contracts  # noqa: E402
 import faultcases.disks  # noqa: E402
+import faultcases.evaluating  # noqa: E402
 import faultcases.hostile  # noqa: E402
 import faultcases.saves  # noqa: E402
 import faultcases.troubled  # noqa: E402
@@ -167,6 +169,24 @@ def workers(wanted: Wanted) -> Iterator[Row]:
         )
 
 
+def evaluating(wanted: Wanted) -> Iterator[Row]:
+    """Faults in the middle of an evaluation: healed by worker processes, else named and resumed exactly."""
+    sound = faultcases.evaluating.whole(wanted.folder)
+    for kind in dict.fromkeys(kind for kind, *_ in faultcases.evaluating.CASES):
+        started = time.monotonic()
+        cases = [case for case in faultcases.evaluating.CASES if case[0] == kind][: wanted.count]
+        bad = [f"{case}: {why}" for case in cases if (why := faultcases.evaluating.problem(sound, case))]
+        yield Row(
+            "evaluating",
+            f"an evaluation made to {kind}" if kind != "nan" else "an evaluation that meets NaN",
+            len(cases),
+            len(bad),
+            time.monotonic() - started,
+            wanted.command("evaluating"),
+            "; ".join(bad[:3]) or "healed, or named and resumed to the same bytes",
+        )
+
+
 def hostile(wanted: Wanted) -> Iterator[Row]:
     """Run folders that were made to do harm, through load, eval and resume under Python's audit hook."""
     started, names = time.monotonic(), list(faultcases.hostile.CASES)[: wanted.count]
@@ -214,7 +234,7 @@ def disks(wanted: Wanted) -> Iterator[Row]:
 # How many signals arrive in each phase, and among how many of its calls they are drawn.
 SIGNALS = {
     "collect": (7, 300), "update": (7, 300), "compile": (1, 1), "compiled": (4, 4), "episode": (8, 390),
-    "evaluation": (2, 2), "save": (3, 3), "write": (6, 8), "policy": (3, 3), "video": (5, 250),
+    "evaluation": (2, 2), "save": (5, 5), "write": (6, 12), "policy": (3, 3), "video": (5, 250),
     "encode": (4, 200),
 }  # fmt: skip
 
@@ -419,6 +439,7 @@ PARTS: dict[str, Callable[[Wanted], Iterator[Row]]] = {
     "saves": saves,
     "cores": cores,
     "workers": workers,
+    "evaluating": evaluating,
     "hostile": hostile,
     "disks": disks,
     "signals": signals,
@@ -466,6 +487,8 @@ PROMISES = {
     "cores": "The same seed gives the same bytes, in any process, on any number of visible cores",
     "workers": "An environment's process may die, raise or hang: "
     "its episode is played again, and the run ends in the same bytes",
+    "evaluating": "A fault inside an evaluation costs no checkpoint: "
+    "it is healed by worker processes, or named, and the run resumes to the same bytes",
     "hostile": "A run's folder is data: nothing in it is executed or imported, "
     "nothing outside it opened or written, and one line says why",
     "disks": "A full disk neither blocks nor ends a run: training goes on to the closing line, "

@@ -1,4 +1,4 @@
-"""Forty-one ways in which an environment breaks its contract, and the words with which it must be refused."""
+"""Forty-two ways in which an environment breaks its contract, and the words with which it must be refused."""
 
 import re
 from typing import Any
@@ -60,6 +60,7 @@ OUTCOMES = {
     "reward nan": (nth(1, float("nan")), "the reward is nan"),
     "reward inf": (nth(1, float("inf")), "the reward is inf"),
     "reward beyond float32": (nth(1, 1e39), "the reward is 1e[+]39"),
+    "reward beyond any float": (nth(1, 10**400), "the reward is not a number"),
     "reward array": (nth(1, np.array([1.0])), "the reward is a ndarray"),
     "reward 0-d array": (nth(1, np.array(1.0)), "the reward is a ndarray"),
     "reward list": (nth(1, [1.0]), "the reward is a list"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -11,6 +11,7 @@ from swingup.config.presets import base
 from swingup.config.settings import apply
 from swingup.envs.gym_env import GymEnv
 from swingup.envs.registry import factory
+from swingup.errors import EnvFault
 from swingup.runs.run import Run
 from swingup.storage import trusted_modules
 from swingup.storage.run_folder import find_run, is_group, read_config
@@ -116,5 +117,7 @@ def with_result(run: Run) -> Run:
 
 def name_of_source(env: Any) -> str:
     """The name of an environment that is given as an object or a function."""
-    with closing(GymEnv(factory(env))) as made:
-        return made.spec.env
+    made = GymEnv(factory(env))
+    with suppress(EnvFault):  # the run says it, too
+        made.close()
+    return made.spec.env

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import getitem
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -73,7 +76,8 @@ class Spec:
 
     The agent's observations are float32 of `obs_size`, its actions lie in [-1, 1]^A; `to_env` and `from_env`
     are the affine map between these actions and the environment's box, per dimension, asymmetric bounds
-    included. obs_shape is the box's, or (O,) for Dict and Tuple observations, which are flattened.
+    included. obs_shape is the box's, or (O,) for Dict and Tuple observations, which are flattened; parts: the
+    path to each of their arrays, in the space's own order.
     """
 
     env: str
@@ -82,6 +86,12 @@ class Spec:
     action_dtype: str
     low: tuple[float, ...]
     high: tuple[float, ...]
+    parts: tuple[tuple[str | int, ...], ...] = ()
+
+    @classmethod
+    def of_json(cls, fields: dict[str, Any]) -> Spec:
+        """The Spec whose fields were written as JSON, which has lists for tuples."""
+        return cls(**{name: as_tuple(value) for name, value in fields.items()})
 
     @property
     def obs_size(self) -> int:
@@ -105,7 +115,7 @@ class Spec:
         scaled = action.__array_namespace__().clip(
             low * ((1 - action) / 2) + high * ((1 + action) / 2), low, high
         )
-        return scaled.astype(self.action_dtype).reshape(*action.shape[:-1], *self.action_shape)
+        return scaled.astype(self.action_dtype).reshape((*action.shape[:-1], *self.action_shape))
 
     def from_env(self, action: np.ndarray) -> np.ndarray:
         """The inverse of `to_env`: [*, *action_shape] in the box -> [*, A] in [-1, 1], float32."""
@@ -131,8 +141,18 @@ class Episode(NamedTuple):
     q_max: float = math.nan
 
 
-def flatten(obs: Any) -> np.ndarray:
-    """One observation as a flat float32 vector: dicts by sorted key, tuples in order, arrays row by row."""
+def as_tuple(value: Any) -> Any:
+    """Lists as tuples, nested ones too; anything else unchanged."""
+    return tuple(map(as_tuple, value)) if isinstance(value, list) else value
+
+
+def flatten(obs: Any, parts: Sequence[tuple[str | int, ...]] = ()) -> np.ndarray:
+    """One observation as a flat float32 vector, its arrays row by row, in the order of `parts` (`Spec`).
+
+    Without parts, as in policy files of before: dicts by sorted key, tuples in order.
+    """
+    if parts:
+        return np.concatenate([flatten(reduce(getitem, path, obs)) for path in parts])
     if isinstance(obs, dict):
         return np.concatenate([flatten(obs[k]) for k in sorted(obs)])
     if isinstance(obs, tuple):

@@ -1,5 +1,9 @@
 """Every kind of space works or is refused in one line; a broken contract stops the run before replay."""
 
+import sys
+import threading
+from dataclasses import replace
+
 import gymnasium
 import numpy as np
 import pytest
@@ -8,12 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faultcases.contracts import OBSERVATIONS, OUTCOMES, Mutant
+from swingup.core.networks import Actor
+from swingup.core.policy import Policy
+from swingup.envs import closing
 from swingup.envs.gym_env import GymEnv
 from swingup.envs.registry import factory
 from swingup.errors import EnvFault, InputError
 from swingup.loops.collector import HostCollector
 from swingup.loops.evaluation import evaluate
 from swingup.seeding import episode_seed
+from swingup.storage.policy_file import load_policy, save_policy
 from swingup.types import Spec, flatten
 
 UNIT = Box(-1, 1, (2,), np.float32)
@@ -246,6 +254,155 @@ def test_replaying_an_episode_comes_to_the_same_state():
     env.reset([11, 12])
     for a in actions:
         obs = env.step(a).obs
-    np.testing.assert_array_equal(again.restore_episode(1, 12, actions[:, 1]), obs[1])
+    np.testing.assert_array_equal(again.restore_episode(1, 12, actions[:, 1]).obs[-1], obs[1])
     again.restore_episode(0, 11, actions[:, 0])
     assert (env.step(actions[0]).obs == again.step(actions[0]).obs).all()
+
+
+class Small(gymnasium.Env):
+    """Two numbers, 30 steps; `closing` and `stepping` are what its methods do besides."""
+
+    observation_space = Box(-1, 1, (2,), np.float32)
+    action_space = Box(-1, 1, (1,), np.float32)
+    stepping = closing = lambda self: None
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self.t += 1
+        self.stepping()
+        return np.full(2, self.t / 30, np.float32), 1.0, False, self.t == 30, {}
+
+    def close(self):
+        self.closing()
+
+
+def small(**methods):
+    return type("Small", (Small,), methods)
+
+
+def test_an_environment_that_exits_is_a_fault_and_not_the_end():
+    env = GymEnv(small(stepping=lambda self: sys.exit(0)))
+    env.reset([0])
+    with pytest.raises(EnvFault, match=r"episode 0, step 1: it raised SystemExit: 0"):
+        env.step(np.zeros((1, 1), np.float32))
+    with pytest.raises(InputError, match="while it was made it raised SystemExit"):
+        GymEnv(lambda: sys.exit(0))
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["main thread", "another thread"])
+@pytest.mark.parametrize(
+    ("close", "said"),
+    [
+        (lambda self: 1 / 0, "close() raised ZeroDivisionError: division by zero"),
+        (lambda self: sys.exit(3), "close() raised SystemExit: 3"),
+        (lambda self: threading.Event().wait(), "close() has not ended after 0.1 s"),
+    ],
+    ids=["raises", "exits", "hangs"],
+)
+def test_closing_costs_one_warning_and_closes_the_others(monkeypatch, capsys, close, said, elsewhere):
+    monkeypatch.setattr(closing, "PATIENCE", 0.1)
+    bad, closed = GymEnv(small(closing=close), 2), []
+    sound = GymEnv(small(closing=lambda self: closed.append(self)), 2)
+    if elsewhere:
+        thread = threading.Thread(target=closing.close_all, args=(bad, sound, bad))
+        thread.start()
+        thread.join()
+    else:
+        closing.close_all(bad, sound, bad)
+    told = f"swingup: warning: environment Small: {said}; everything else is done and kept\n"
+    assert capsys.readouterr().err == told
+    assert len(closed) == 2
+
+
+@pytest.mark.parametrize("what", ["action_space", "observation_space"])
+def test_a_missing_space_is_one_line(what):
+    with pytest.raises(InputError, match=f"environment Small: it has no {what}; set self.{what}"):
+        GymEnv(small(**{what: None}))
+
+
+def test_an_empty_observation_is_refused():
+    for space in (Dict({}), Tuple(()), Dict({"a": Small.observation_space, "b": Dict({})})):
+        with pytest.raises(InputError, match=r"an empty (Dict|Tuple), no numbers in it"):
+            GymEnv(small(observation_space=space))
+
+
+class Keyed(Small):
+    """Its keys are not in sorted order; its action has no axis."""
+
+    observation_space = Dict(b=Small.observation_space, a=Tuple((Small.observation_space,)))
+    action_space = Box(-2, 2, (), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return {"a": (np.full(2, 0.5, np.float32),), "b": np.array([0.1, 0.2], np.float32)}, {}
+
+
+def test_a_policy_takes_a_dict_and_its_flat_form_alike(tmp_path):
+    env = GymEnv(Keyed)
+    obs = Keyed().reset()[0]
+    flat = gymnasium.spaces.flatten(Keyed.observation_space, obs)
+    assert env.spec.parts == (("b",), ("a", 0))
+    np.testing.assert_array_equal(env.reset([0])[0], flat)
+    rng = np.random.default_rng(0)
+    layers = tuple(
+        {"w": rng.normal(size=s).astype(np.float32), "b": np.zeros(s[1], np.float32)}
+        for s in ((4, 8), (8, 1))
+    )
+    save_policy(tmp_path / "p", Policy(Actor(4, 1, (8,)), layers, env.spec))
+    policy = load_policy(tmp_path / "p")
+    assert policy.spec == env.spec
+    assert policy(obs).shape == ()  # as its action box
+    assert policy(obs) == policy(flat)
+    assert policy(np.stack([flat, flat])).shape == (2,)
+    policy.check(env.spec)
+    before = replace(policy, spec=replace(policy.spec, parts=()))  # files of before sorted the keys
+    assert before(obs) == policy(np.concatenate([obs["a"][0], obs["b"]]))
+    with pytest.raises(InputError, match="another order"):
+        before.check(env.spec)
+    with pytest.raises(ValueError, match="does not have the parts"):
+        policy({"b": obs["b"]})
+
+
+def test_the_bounds_of_a_policy_file_of_before_still_load(tmp_path):
+    spec = GymEnv(Small).spec
+    layers = ({"w": np.ones((2, 1), np.float32), "b": np.zeros(1, np.float32)},)
+    save_policy(tmp_path / "p", Policy(Actor(2, 1, ()), layers, spec))
+    assert b"parts" not in (tmp_path / "p").read_bytes()
+    assert load_policy(tmp_path / "p").spec == spec
+
+
+class Counted(Small):
+    """Counts its steps; `steps` of all copies."""
+
+    made: list = []  # noqa: RUF012
+
+    def __init__(self):
+        self.steps = 0
+        self.made.append(self)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.end = 3 + seed % 7
+        return np.full(2, self.end / 10, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        obs, reward, *_ = super().step(action)
+        return obs, reward, False, self.t == self.end, {}
+
+
+@pytest.mark.parametrize("episodes", [1, 3, 10, 14])
+def test_an_evaluation_steps_only_what_it_counts(episodes):
+    Counted.made = []
+    found = evaluate(lambda obs: np.zeros((10, 1), np.float32), GymEnv(Counted, 10), episodes, 0)
+    assert found.lengths == tuple(3 + int(episode_seed(0, 1, 0, k)) % 7 for k in range(episodes))
+    assert sum(env.steps for env in Counted.made) == sum(found.lengths)
+
+
+def test_a_fault_in_an_evaluation_says_so():
+    with pytest.raises(EnvFault, match=r"^evaluation: environment Small \[0\].*ZeroDivisionError"):
+        evaluate(lambda obs: np.zeros((1, 1)), GymEnv(small(stepping=lambda self: 1 / 0)), 1, 0)

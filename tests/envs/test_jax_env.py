@@ -213,12 +213,13 @@ def test_replaying_an_episode_comes_to_the_same_state_and_leaves_the_others_alon
     again.reset([3, 4])
     again.step(actions[0])
     before = again.states
-    np.testing.assert_array_equal(again.restore_episode(1, 12, actions[:, 1]), answers[-4][1])
+    np.testing.assert_array_equal(again.restore_episode(1, 12, actions[:, 1]).obs[-1], answers[-4][1])
     assert bits(again.states, 0) == bits(before, 0)
-    np.testing.assert_array_equal(again.restore_episode(0, 11, actions[:, 0]), answers[-4][0])
+    np.testing.assert_array_equal(again.restore_episode(0, 11, actions[:, 0]).obs[-1], answers[-4][0])
     np.testing.assert_array_equal(again.step(actions[0]).obs, host.step(actions[0]).obs)
     assert again.count[:, 1].tolist() == [21, 21]
-    np.testing.assert_array_equal(JaxVectorEnv(env, 2).restore_episode(1, 12, actions[:0, 1]), answers[0][1])
+    fresh = JaxVectorEnv(env, 2).restore_episode(1, 12, actions[:0, 1])
+    np.testing.assert_array_equal(fresh.obs, answers[0][1:2])
 
 
 @pytest.mark.parametrize(("limit", "length"), [(None, 200), (7, 7), (1000, 200)])

@@ -127,9 +127,7 @@ def test_the_same_bits_as_in_one_process(n, w):
         other, plays = GymEnv(make, n, "Pendulum-v1", 20), actions(15, 1, 1)[:, 0]
         for e in (env, other):
             e.reset(list(range(n)))
-        assert (
-            env.restore_episode(n - 1, 3, plays).tobytes() == other.restore_episode(n - 1, 3, plays).tobytes()
-        )
+        assert env.restore_episode(n - 1, 3, plays).same(other.restore_episode(n - 1, 3, plays))
         assert same([env.step(actions(1, n, 1)[0])], [other.step(actions(1, n, 1)[0])])
 
 
@@ -279,6 +277,30 @@ def test_trouble_twice_at_a_step_truncates(act, text, deadline, undisturbed):
         assert len(lines) == 3
 
 
+@pytest.mark.parametrize("end", ["close", "kill"])
+def test_nothing_that_an_environment_forked_outlives_its_worker(end):
+    """Children of a worker that closes in peace, and of one that dies and is started again."""
+
+    class Forking(Walk):
+        def reset(self, *, seed=None, options=None):
+            info = super().reset(seed=seed)[1]
+            if (child := os.fork()) == 0:
+                time.sleep(600)
+                os._exit(0)
+            self.x[0] = child
+            return self.x.copy(), info
+
+    with opened(Forking, 2, 1) as (env, _):
+        children = env.reset([10, 12])[:, 0].astype(int).tolist()
+        assert all(map(alive, children))
+        if end == "close":
+            env.close()
+        else:
+            os.kill(pids(env)[0], signal.SIGKILL)
+            assert env.step(actions(1, 2)[0]).truncated.all()  # other children: not the same observation
+        assert gone(children)
+
+
 def test_an_environment_that_cannot_be_played_again_is_truncated_alone(tmp_path, undisturbed):
     """Its episodes depend on more than seed and actions: a file that tells how many were made."""
 
@@ -302,7 +324,7 @@ def test_an_environment_that_cannot_be_played_again_is_truncated_alone(tmp_path,
         assert env.faults == {"restarts": 1, "truncated": 1}
         assert lines[1] == (
             "environment Forgetful [1], episode 0, step 2: "
-            "played again it does not come to the same observation, its episode is truncated"
+            "played again it does not come to the same observation and return, its episode is truncated"
         )
         # Until it is reset it stays truncated, and nobody asks it.
         assert env.step(actions(1)[0]).truncated.tolist() == [False, True, False, False]

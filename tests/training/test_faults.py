@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import swingup
-from faultcases import disks, hostile, runs, troubled
+from faultcases import disks, evaluating, hostile, runs, troubled
 from swingup.cli.main import run as cli
 from swingup.errors import InputError
 from swingup.storage import checkpoint_reader, checkpoint_writer, trusted_modules
@@ -213,3 +213,17 @@ def test_workers_that_die_raise_and_hang_change_no_byte_of_a_run(tmp_path):
         assert (done.returncode, troubles) == (0, count), done.stderr
         assert done.stderr.count("is started again") == count
         assert not runs.differing(runs.final(tmp_path / kind), runs.final(tmp_path / "whole"))
+
+
+def test_a_fault_in_an_evaluation_costs_no_checkpoint_and_workers_heal_it(tmp_path):
+    sound = evaluating.whole(tmp_path)
+    for case in [("raise", False, 1), ("exit", True, 2)]:
+        assert case in evaluating.CASES
+        assert not evaluating.problem(sound, case)
+
+
+@pytest.mark.slow
+def test_an_evaluation_that_meets_nan_or_hangs_is_named_or_healed(tmp_path):
+    sound = evaluating.whole(tmp_path)
+    for case in [("nan", True, 1), ("hang", True, 3)]:
+        assert not evaluating.problem(sound, case)

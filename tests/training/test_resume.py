@@ -4,6 +4,7 @@ import json
 import os
 import signal
 
+import gymnasium
 import jax
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from swingup.loops.base import Snapshot
 from swingup.loops.evaluation import can_restore_episodes
 from swingup.loops.host import HostLoop
 from swingup.storage import checkpoint_reader, checkpoint_writer
-from swingup.training import session
+from swingup.training import session, verify
 from swingup.training.build import plan
 
 SMALL = {"hidden": (16, 16), "batch": 16, "warmup": 60, "capacity": 500, "env": "Pendulum-v1"}
@@ -83,6 +84,58 @@ def test_an_environment_that_cannot_be_played_again_is_told_and_its_episode_ends
     again.step()
     first = agent.agent.layout.unpack(np.asarray(again.state.replay.rows)[10, 0]).obs
     assert first[1] == 0  # the first step of a new episode
+
+
+GENERATOR = np.random.default_rng(0)
+
+
+class Unrepeatable(gymnasium.Env):
+    """Rewards of a generator that no seed resets; episodes of 20 steps."""
+
+    observation_space = action_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self.t += 1
+        return np.zeros(2, np.float32), float(GENERATOR.normal()), False, self.t == 20, {}
+
+
+def normalized():
+    return gymnasium.wrappers.NormalizeReward(gymnasium.make("Pendulum-v1", max_episode_steps=15))
+
+
+@pytest.mark.parametrize("make", [Unrepeatable, normalized])
+def test_rewards_that_do_not_come_back_are_not_called_exact(make):
+    """A generator of their own, or statistics of a wrapper, which another episode changes."""
+    assert not can_restore_episodes(GymEnv(make, 2), 0)
+    agent = plan(check(apply(base("Pendulum-v1"), SMALL, "test")), GymEnv(make).spec)
+    loop, again = (HostLoop(agent, GymEnv(make), 0) for _ in range(2))
+    for _ in range(25):  # into the second episode
+        loop.step()
+    assert not again.restore(copied(loop.snapshot()))
+
+
+def test_a_fresh_episode_of_an_environment_that_is_not_exact_is_not_called_exact(tmp_path):
+    """Every episode has 20 steps, so nothing is running at the end that could differ."""
+    make = Unrepeatable
+    small = {"steps": 60, "warmup": 20, "hidden": (8, 8), "batch": 8, "threads": 2}
+    small |= {"eval_every": 20, "eval_episodes": 1, "final_episodes": 1}
+    run = swingup.train(make, run_dir=tmp_path / "run", quiet=True, **small)
+    with pytest.raises(InputError, match="did not come back to the same bits"):
+        swingup.resume(run.folder, 80, make, quiet=True, require_exact=True)
+    with pytest.raises(InputError, match="so Unrepeatable cannot be repeated"):
+        verify_source(run.folder, make)
+
+
+def verify_source(folder, make):
+    """`verify` of a run that was trained on a function."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verify.Run, "env", make)
+        verify.verify(folder)
 
 
 def test_a_snapshot_of_other_sizes_is_refused():
@@ -307,3 +360,37 @@ def test_settings_edited_between_are_named_and_not_called_exact(tmp_path, capsys
     said = capsys.readouterr().err
     assert "the setting gamma was" in said
     assert "exact, but with other settings" in said
+
+
+POOL = """
+import multiprocessing, sys, time
+import gymnasium, numpy as np
+class Env(gymnasium.Env):
+    observation_space = action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+    def step(self, action):
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+        child.start()
+        child.terminate()
+        child.join(60)
+        return np.zeros(1, np.float32), float(child.exitcode), True, False, {}
+"""
+
+
+@pytest.mark.parametrize("how", ["GymEnv(Env)", "SubprocessVectorEnv(Env, 1, 1)"])
+def test_what_an_environment_forks_can_be_terminated(how):
+    code = f"""{POOL}
+from swingup.envs.gym_env import GymEnv
+from swingup.envs.subprocess_env import SubprocessVectorEnv
+from swingup.training.signals import stop_on_signals
+with stop_on_signals():
+    env = {how}
+    env.reset([0])
+    print(env.step(np.zeros((1, 1), np.float32)).reward[0])
+    env.close()
+"""
+    child = runs.python(code)
+    out, err = child.communicate()
+    assert out == f"{-float(signal.SIGTERM)}\n", err

@@ -28,7 +28,7 @@ class Policy:
 
     def __call__(self, obs: Any) -> np.ndarray:
         """The action for one observation, or the actions for a batch."""
-        x = flatten(obs) if isinstance(obs, (dict, tuple)) else np.asarray(obs, np.float32)
+        x = self.flat(obs) if isinstance(obs, (dict, tuple)) else np.asarray(obs, np.float32)
         shape, size = self.spec.obs_shape, self.spec.obs_size
         if x.shape in (shape, (size,)):
             return self.spec.to_env(self.act(x.reshape(size)))
@@ -39,9 +39,23 @@ class Policy:
             "give one observation or a batch"
         )
 
+    def flat(self, obs: Any) -> np.ndarray:
+        """A Dict or Tuple observation as obs[O]; ValueError if a part of it is missing."""
+        try:
+            return flatten(obs, self.spec.parts)
+        except (LookupError, TypeError) as error:
+            what = f"this observation does not have the parts of those of {self.spec.env} ({error!r})"
+            raise ValueError(f"policy: {what}; give one of its space") from error
+
     def check(self, spec: Spec) -> None:
         """Raise InputError if an environment's sizes or bounds are not those the policy was trained on."""
         ours = self.spec
+        by_key = tuple(sorted(spec.parts, key=lambda path: [(isinstance(k, str), k) for k in path]))
+        if (ours.parts or by_key) != spec.parts:  # policies of before have no parts: they sorted the keys
+            raise InputError(
+                f"policy of {ours.env}: it was trained on the parts of an observation in another order than "
+                f"environment {spec.env} has them; give the one it was trained on, or train again"
+            )
         for what in ("obs_size", "action_shape", "low", "high"):
             mine, theirs = getattr(ours, what), getattr(spec, what)
             if mine != theirs:

@@ -25,6 +25,19 @@ class Step(NamedTuple):
     truncated: np.ndarray
 
 
+class Replayed(NamedTuple):
+    """An episode executed again: obs[1 + T, O], and what each of the T steps gave, as in `Step`."""
+
+    obs: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+
+    def same(self, other: Replayed) -> bool:
+        """Whether all bits agree."""
+        return all(a.tobytes() == b.tobytes() for a, b in zip(self, other, strict=True))
+
+
 class VectorEnv(Protocol):
     """N environments that step together; only the collector resets them, with a seed for every episode."""
 
@@ -34,17 +47,20 @@ class VectorEnv(Protocol):
     def reset(self, seeds: Sequence[int | None]) -> np.ndarray:
         """Start a new episode where seeds[i] is not None; returns obs[N, O], undefined in the other rows."""
 
-    def step(self, action: np.ndarray) -> Step:
-        """Execute action[N, A], in [-1, 1]."""
+    def step(self, action: np.ndarray, active: np.ndarray | None = None) -> Step:
+        """Execute action[N, A], in [-1, 1].
 
-    def restore_episode(self, i: int, seed: int, actions: np.ndarray) -> np.ndarray:
-        """Reset environment i with `seed` and execute actions[T, A]; returns the obs[O] that this leads to.
+        active[N]: the environments to step, by default all; the rows of the others mean nothing.
+        """
+
+    def restore_episode(self, i: int, seed: int, actions: np.ndarray) -> Replayed:
+        """Reset environment i with `seed` and execute actions[T, A].
 
         This continues an interrupted episode: few environments can be copied, all can repeat their steps.
         """
 
     def close(self) -> None:
-        """Release the environments' resources."""
+        """Release the environments' resources, in bounded time; EnvFault, after that, if one failed to."""
 
 
 class Outcome(NamedTuple):
@@ -129,7 +145,10 @@ def check_outcome(result: Any, where: str) -> tuple[Any, float, bool, bool]:
     obs, reward, terminated, truncated, info = result
     if isinstance(reward, (bool, np.bool_)) or not isinstance(reward, numbers.Real):
         raise fault(where, f"the reward is a {type(reward).__name__}", "return one float")
-    reward = float(reward)
+    try:
+        reward = float(reward)
+    except (OverflowError, ValueError, TypeError) as error:
+        raise fault(where, f"the reward is not a number ({error})", "return one float") from None
     if not abs(reward) <= 3.4e38:
         raise fault(where, f"the reward is {reward}", "mend the environment; nothing of this step was stored")
     for name, flag in (("terminated", terminated), ("truncated", truncated)):

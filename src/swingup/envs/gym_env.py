@@ -5,15 +5,17 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
+import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 
-from swingup.envs.api import Step, check_array, check_finite, check_outcome, fault
+from swingup.envs import closing
+from swingup.envs.api import Replayed, Step, check_array, check_finite, check_outcome, fault
 from swingup.errors import EnvFault, InputError
 from swingup.types import Spec, flatten
 
@@ -33,7 +35,11 @@ class GymEnv:
         self, make: Callable[[], gymnasium.Env], n: int = 1, name: str | None = None, limit: int | None = None
     ):
         self.n, self.limit = n, limit
-        self.envs = [make() for _ in range(n)]
+        try:
+            self.envs = [make() for _ in range(n)]
+        except SystemExit as error:
+            what = f"environment {name or 'of your function'}: while it was made it raised"
+            raise InputError(f"{what} {describe_error(error)}") from error
         for env in self.envs:
             if not isinstance(env, gymnasium.Env):
                 raise InputError(
@@ -65,11 +71,11 @@ class GymEnv:
                 obs[i] = self.observe(i, result[0])
         return obs
 
-    def step(self, action: np.ndarray) -> Step:
-        obs = np.empty((self.n, self.spec.obs_size), np.float32)
-        reward, flags = np.empty(self.n), np.empty((2, self.n), bool)
+    def step(self, action: np.ndarray, active: np.ndarray | None = None) -> Step:
+        obs = np.zeros((self.n, self.spec.obs_size), np.float32)
+        reward, flags = np.zeros(self.n), np.zeros((2, self.n), bool)
         executed = self.spec.to_env(action)
-        for i in range(self.n):
+        for i in range(self.n) if active is None else np.flatnonzero(active).tolist():
             obs[i], reward[i], flags[0, i], flags[1, i] = self.step_one(i, executed[i])
         return Step(obs, reward, flags[0], flags[1])
 
@@ -81,11 +87,13 @@ class GymEnv:
         truncated |= self.limit is not None and self.count[i, 1] >= self.limit
         return self.observe(i, observed), reward, terminated, truncated
 
-    def restore_episode(self, i: int, seed: int, actions: np.ndarray) -> np.ndarray:
-        obs = self.reset([seed if k == i else None for k in range(self.n)])[i]
-        for executed in self.spec.to_env(actions):
-            obs = self.step_one(i, executed)[0]
-        return obs
+    def restore_episode(self, i: int, seed: int, actions: np.ndarray) -> Replayed:
+        obs = [self.reset([seed if k == i else None for k in range(self.n)])[i]]
+        reward, flags = np.empty(len(actions)), np.empty((2, len(actions)), bool)
+        for t, executed in enumerate(self.spec.to_env(actions)):
+            after, reward[t], flags[0, t], flags[1, t] = self.step_one(i, executed)
+            obs.append(after)
+        return Replayed(np.array(obs), reward, flags[0], flags[1])
 
     def observe(self, i: int, obs: Any) -> np.ndarray:
         """Check an observation of environment i and flatten it to obs[O] float32."""
@@ -93,14 +101,14 @@ class GymEnv:
         if self.box is not None:
             flat = check_array(obs, self.box, where).astype(np.float32).reshape(-1)
         else:
-            flat = flatten(check_nested(obs, self.envs[i].observation_space, where))
+            flat = flatten(check_nested(obs, self.envs[i].observation_space, where), self.spec.parts)
         return check_finite(flat, where)
 
     def call(self, i: int, method: Callable, *args: Any, seed: int | None = None) -> Any:
-        """Call a method of environment i; EnvFault if it raises."""
+        """Call a method of environment i; EnvFault if it raises or exits."""
         try:
             return method(*args) if seed is None else method(seed=seed)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise EnvFault(f"{self.where(i)}: it raised {describe_error(error)}") from error
 
     def where(self, i: int) -> str:
@@ -109,8 +117,11 @@ class GymEnv:
         return f"environment {self.spec.env} [{i}], episode {episode - 1}, step {step}"
 
     def close(self) -> None:
+        until, failures = time.monotonic() + closing.PATIENCE, []
         for env in self.envs:
-            env.close()
+            failures.append(closing.failure(env.close, max(0.1, until - time.monotonic())))
+        if any(failures):
+            raise EnvFault(f"environment {self.spec.env}: {next(filter(None, failures))}")
 
 
 def gym_spec(env: str) -> Any:
@@ -160,7 +171,7 @@ def create(spec: Any, env: str, options: dict) -> gymnasium.Env:
         # The error's own text may advise another way to install it; of an extra there is one.
         what = f"; pip install 'swingup[{extra}]'" if extra else f" ({' '.join(str(error).split())})"
         raise InputError(f"environment {env}: a package that it needs is not installed{what}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(
             f"environment {env}: it could not be made ({type(error).__name__}: {error})"
         ) from error
@@ -211,6 +222,9 @@ def name_of(env: gymnasium.Env) -> str:
 
 def spec_of(env: gymnasium.Env, name: str) -> Spec:
     """The Spec of an environment; InputError with the reason if DDPG cannot train on it."""
+    for what in ("action_space", "observation_space"):
+        if getattr(env, what, None) is None:
+            raise InputError(f"environment {name}: it has no {what}; set self.{what} in its __init__")
     space = env.action_space
     if not isinstance(space, gymnasium.spaces.Box):
         raise InputError(
@@ -237,15 +251,34 @@ def spec_of(env: gymnasium.Env, name: str) -> Spec:
             )
     size, seen = obs_size(env.observation_space, name), env.observation_space
     shape = seen.shape if isinstance(seen, gymnasium.spaces.Box) else (size,)
-    return Spec(name, shape, space.shape, str(space.dtype), tuple(low.tolist()), tuple(high.tolist()))
+    parts = () if isinstance(seen, gymnasium.spaces.Box) else tuple(paths(seen))
+    return Spec(name, shape, space.shape, str(space.dtype), tuple(low.tolist()), tuple(high.tolist()), parts)
+
+
+def paths(space: Any, above: tuple = ()) -> Iterator[tuple]:
+    """The path to each Box of a Dict or Tuple space, in the order of `gymnasium.spaces.flatten`."""
+    if isinstance(space, gymnasium.spaces.Box):
+        yield above
+    else:
+        for key, part in parts_of(space):
+            yield from paths(part, (*above, key))
+
+
+def parts_of(space: Any) -> Iterable[tuple[Any, Any]]:
+    """The keys and spaces of a Dict or a Tuple space."""
+    return space.spaces.items() if isinstance(space, gymnasium.spaces.Dict) else enumerate(space.spaces)
 
 
 def obs_size(space: Any, name: str) -> int:
     """The number of elements of a flattened observation; InputError if it is not made of Boxes."""
-    if isinstance(space, gymnasium.spaces.Dict):
-        return sum(obs_size(s, name) for s in space.spaces.values())
-    if isinstance(space, gymnasium.spaces.Tuple):
-        return sum(obs_size(s, name) for s in space.spaces)
+    if isinstance(space, (gymnasium.spaces.Dict, gymnasium.spaces.Tuple)):
+        keys = [key for key, _ in parts_of(space)]
+        if not keys:
+            what = f"its observation is an empty {type(space).__name__}"
+            raise InputError(f"environment {name}: {what}, no numbers in it; observe something")
+        if not all(type(key) in (str, int) for key in keys):
+            raise InputError(f"environment {name}: its observation has the keys {keys}; use texts")
+        return sum(obs_size(part, name) for _, part in parts_of(space))
     if not isinstance(space, gymnasium.spaces.Box):
         raise InputError(
             f"environment {name}: its observations are {type(space).__name__}; swingup takes a Box or "
@@ -267,10 +300,9 @@ def check_nested(obs: Any, space: Any, where: str) -> Any:
     """Return an observation, each of its Boxes checked; Dict and Tuple spaces are checked recursively."""
     if isinstance(space, gymnasium.spaces.Dict):
         if not isinstance(obs, dict) or set(obs) != set(space.spaces):
-            keys = sorted(obs) if isinstance(obs, dict) else type(obs).__name__
-            raise fault(
-                where, f"the observation has {keys}, its space says {sorted(space.spaces)}", "make them agree"
-            )
+            keys = sorted(obs, key=str) if isinstance(obs, dict) else type(obs).__name__
+            wanted = sorted(space.spaces, key=str)
+            raise fault(where, f"the observation has {keys}, its space says {wanted}", "make them agree")
         return {k: check_nested(obs[k], s, f"{where}, key {k!r}") for k, s in space.spaces.items()}
     if isinstance(space, gymnasium.spaces.Tuple):
         if not isinstance(obs, tuple) or len(obs) != len(space.spaces):

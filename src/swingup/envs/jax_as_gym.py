@@ -9,6 +9,7 @@ import numpy as np
 
 from swingup.envs.api import JaxEnv
 from swingup.envs.jax_env import compiled
+from swingup.errors import InputError
 
 
 class JaxGymEnv(gymnasium.Env):
@@ -17,6 +18,11 @@ class JaxGymEnv(gymnasium.Env):
     metadata = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012 (Gymnasium's own form)
 
     def __init__(self, env: JaxEnv, name: str, render_mode: str | None = None):
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise InputError(
+                f"environment {name}: it draws pictures and opens no window (render_mode {render_mode!r}); "
+                "film it: swingup video RUN, or run.video() in a notebook"
+            )
         self.name, self.env, self.render_mode = name, env, render_mode
         spec = self.env.spec
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, spec.obs_shape, np.float32)

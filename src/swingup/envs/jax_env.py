@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from swingup.envs.api import JaxEnv, Step, check_finite, fault
+from swingup.envs.api import JaxEnv, Replayed, Step, check_finite, fault
 
 
 def programs(env: JaxEnv) -> tuple[Callable, Callable]:
@@ -91,23 +91,29 @@ class JaxVectorEnv:
         self.check(obs, np.zeros(self.n), fresh)
         return obs
 
-    def step(self, action: np.ndarray) -> Step:
+    def step(self, action: np.ndarray, active: np.ndarray | None = None) -> Step:
+        # One program steps all of them, whatever is active.
         self.states, outcome = self.advance(self.states, np.asarray(action, np.float32))
         self.count[:, 1] += 1
         obs, reward = np.array(outcome.obs, np.float32), np.array(outcome.reward, np.float64)
-        self.check(obs, reward, np.ones(self.n, bool))
-        truncated = np.zeros(self.n, bool) if self.limit is None else self.count[:, 1] >= self.limit
+        self.check(obs, reward, np.ones(self.n, bool) if active is None else active)
+        truncated = self.count[:, 1] >= (np.inf if self.limit is None else self.limit)
         return Step(obs, reward, np.array(outcome.terminated, bool), truncated)
 
-    def restore_episode(self, i: int, seed: int, actions: np.ndarray) -> np.ndarray:
+    def restore_episode(self, i: int, seed: int, actions: np.ndarray) -> Replayed:
         # All N execute the actions and only i is kept: a program of another size could round differently.
-        states, obs = self.reset_all(np.full(self.n, seed, np.uint32))
+        states, first = self.reset_all(np.full(self.n, seed, np.uint32))
+        obs, reward, terminated = [np.array(first[i], np.float32)], [], []
         for action in np.asarray(actions, np.float32):
-            states, (obs, *_) = self.advance(states, np.tile(action, (self.n, 1)))
+            states, outcome = self.advance(states, np.tile(action, (self.n, 1)))
+            obs.append(np.array(outcome.obs[i], np.float32))
+            reward.append(float(outcome.reward[i]))
+            terminated.append(bool(outcome.terminated[i]))
         self.merge_states(np.arange(self.n) == i, states)
         self.count[i] += (1, 0)
         self.count[i, 1] = len(actions)
-        return np.array(obs[i])
+        truncated = np.arange(1, len(actions) + 1) >= (np.inf if self.limit is None else self.limit)
+        return Replayed(np.array(obs), np.array(reward, np.float64), np.array(terminated, bool), truncated)
 
     def merge_states(self, where: np.ndarray, states: Any) -> None:
         """Replace the states where where[N] is true; the others keep theirs bit for bit."""

@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium
 
 from swingup.envs.api import JaxEnv, VectorEnv
-from swingup.envs.gym_env import GymEnv, create, gym_spec
+from swingup.envs.gym_env import GymEnv, create, gym_spec, name_of
 from swingup.errors import InputError, unknown
 
 # Module and class of each, imported on use: to reject an unknown name must not need JAX.
@@ -58,13 +58,21 @@ def factory(env: Any, **options: Any) -> Callable[[], gymnasium.Env]:
                 f"object cannot be copied; pass a function that makes it, for example "
                 f"`lambda: {type(env).__name__}(...)`"
             )
-        spec = env.spec
-        return lambda: create(spec, spec.id, options)
+        return lambda: recreate(env, options)
     if callable(env):
         return env
     raise InputError(
         f"environment {env!r}: expected an id, a Gymnasium environment or a function that makes one"
     )
+
+
+def recreate(env: gymnasium.Env, options: dict[str, Any]) -> gymnasium.Env:
+    """A copy of an object with a spec; InputError that names the way out where a wrapper has none."""
+    try:
+        return create(env.spec, name_of(env), options)
+    except InputError as error:
+        fix = f"pass a function that makes it, for example `lambda: {type(env).__name__}(...)`"
+        raise InputError(f"{error}; {fix}") from error
 
 
 def wrapped(env: str, options: dict[str, Any]) -> Callable[[], gymnasium.Env]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import gymnasium
 
+from swingup.envs.closing import PATIENCE, failure
 from swingup.errors import InputError
 
 # Frames per second if the environment's metadata gives none.
@@ -38,7 +39,7 @@ def rendering(make: Callable[[], gymnasium.Env], mode: str, name: str) -> gymnas
     try:
         check_mode(env, mode, name)
     except InputError:
-        env.close()
+        failure(env.close, PATIENCE)
         raise
     track_camera(env)
     return env

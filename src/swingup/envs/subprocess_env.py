@@ -11,6 +11,7 @@ they were, and the run continues with the same bits. Needs a POSIX system.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fcntl
 import json
@@ -22,6 +23,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -29,7 +31,7 @@ import cloudpickle
 import gymnasium
 import numpy as np
 
-from swingup.envs.api import Step
+from swingup.envs.api import Replayed, Step
 from swingup.envs.gym_env import GymEnv, describe_error
 from swingup.errors import EnvFault, InputError
 from swingup.types import Spec
@@ -63,7 +65,8 @@ class SubprocessVectorEnv:
 
     Raises InputError if the environments cannot be created, EnvFault if one breaks its interface or fails
     twice to start an episode. An environment that fails twice at the same step, or whose repeated episode
-    leads to another observation, has its episode truncated there: the last good observation, reward 0.
+    leads to another observation or return, has its episode truncated there: the last good observation,
+    reward 0.
     """
 
     def __init__(
@@ -107,6 +110,7 @@ class SubprocessVectorEnv:
         self.begun = np.zeros(n, np.int64)
         self.journal = [bytearray() for _ in range(n)]
         self.obs = np.zeros((n, self.spec.obs_size), np.float32)
+        self.ret = np.zeros(n)
         self.lost: set[int] = set()
 
     def reset(self, seeds: Sequence[int | None]) -> np.ndarray:
@@ -121,29 +125,34 @@ class SubprocessVectorEnv:
         obs = np.empty((self.n, self.spec.obs_size), np.float32)
         for answer, (i, seed) in zip(answers, new.items(), strict=True):
             obs[i] = answer["obs"]
-            self.enter(i, seed, b"", answer["obs"])
+            self.enter(i, seed, b"", answer["obs"], 0.0)
         return obs
 
-    def step(self, action: np.ndarray) -> Step:
+    def step(self, action: np.ndarray, active: np.ndarray | None = None) -> Step:
+        chosen = range(self.n) if active is None else [int(i) for i in np.flatnonzero(active)]
         asked = np.zeros(self.n, self.request)
         asked["kind"], asked["env"], asked["action"] = STEP, np.arange(self.n), self.spec.to_env(action)
-        answers, live = np.zeros(self.n, self.answer), [i for i in range(self.n) if i not in self.lost]
+        answers, live = np.zeros(self.n, self.answer), [i for i in chosen if i not in self.lost]
         answers[live] = self.exchange(asked[live])
-        for i in self.lost:
+        for i in self.lost.intersection(chosen):
             answers[i] = (DONE, False, True, 0.0, self.obs[i])
         # Recorded only when every answer is there: an interrupted step does not count.
         self.steps += 1
-        self.obs = answers["obs"]
-        for i, executed in enumerate(asked["action"]):
-            self.journal[i] += executed.tobytes()
+        for i in chosen:
+            self.journal[i] += asked["action"][i].tobytes()
+            self.obs[i] = answers["obs"][i]
+            self.ret[i] += answers["reward"][i]
         return Step(*(answers[field].copy() for field in ("obs", "reward", "terminated", "truncated")))
 
-    def restore_episode(self, i: int, seed: int, actions: np.ndarray) -> np.ndarray:
+    def restore_episode(self, i: int, seed: int, actions: np.ndarray) -> Replayed:
         self.lost.discard(i)
         asked = self.script(i, seed, self.spec.to_env(actions))
-        obs = self.exchange(asked, aloud=True)["obs"][-1].copy()
-        self.enter(i, seed, asked["action"][1:].tobytes(), obs)
-        return obs
+        answers = self.exchange(asked, aloud=True)
+        self.enter(i, seed, asked["action"][1:].tobytes(), answers["obs"][-1], total(answers[1:]))
+        each = answers[1:]
+        return Replayed(
+            answers["obs"].copy(), *(each[f].copy() for f in ("reward", "terminated", "truncated"))
+        )
 
     def close(self) -> None:
         self.end_workers()
@@ -157,14 +166,14 @@ class SubprocessVectorEnv:
         for worker in self.workers:
             worker.end(max(0.0, until - time.monotonic()))
 
-    def enter(self, i: int, seed: int, executed: bytes, obs: np.ndarray) -> None:
-        """Record that environment i runs an episode with this seed and is at obs[O].
+    def enter(self, i: int, seed: int, executed: bytes, obs: np.ndarray, ret: float) -> None:
+        """Record that environment i runs an episode with this seed and is at obs[O] and the return `ret`.
 
         executed: the bytes of the actions since its start, in the environment's own units.
         """
         self.seeds[i], self.journal[i] = seed, bytearray(executed)
         self.begun[i] += 1
-        self.obs[i] = obs
+        self.obs[i], self.ret[i] = obs, ret
 
     def script(self, i: int, seed: int, executed: np.ndarray, ago: int = 0) -> np.ndarray:
         """The requests[1 + T] that start an episode of environment i and execute[T, *action_shape].
@@ -284,11 +293,12 @@ class SubprocessVectorEnv:
         if not scripts:
             return
         answers = self.converse(w, np.concatenate(scripts))
-        for script, end in zip(scripts, np.cumsum([len(s) for s in scripts]) - 1, strict=True):
-            i = int(script["env"][0])
+        for again in np.split(answers, np.cumsum([len(s) for s in scripts])[:-1]):
+            i = int(scripts.pop(0)["env"][0])
             # Bit for bit: an environment that depends on more than seed and actions is not restored.
-            if answers["obs"][end].tobytes() != self.obs[i].tobytes():
-                self.lose(i, f"{self.where(i)}: played again it does not come to the same observation")
+            if again["obs"][-1].tobytes() != self.obs[i].tobytes() or total(again[1:]) != self.ret[i]:
+                what = "played again it does not come to the same observation and return"
+                self.lose(i, f"{self.where(i)}: {what}")
 
     def converse(self, w: int, asked: np.ndarray) -> np.ndarray:
         """The answers of worker w, one by one, so that a failure names its environment."""
@@ -344,10 +354,7 @@ class Worker:
         kind, said = self.read_line(self.patience)
         if kind != "spec":
             raise InputError(said)
-        fields: dict[str, Any] = {
-            field: tuple(value) if isinstance(value, list) else value for field, value in said.items()
-        }
-        return Spec(**fields)
+        return Spec.of_json(said)
 
     def ask(self, asked: np.ndarray, aloud: bool) -> None:
         """Send requests; aloud: to be answered one by one instead of together."""
@@ -403,14 +410,24 @@ class Worker:
         self.sock.close()
 
     def end(self, grace: float = 0.0) -> None:
-        """End the process; it is killed if it has not exited by itself after `grace` seconds."""
+        """End the process and all that it forked; killed if it has not exited by itself after `grace` s."""
         self.hang_up()
-        try:
-            self.process.wait(grace)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        until = time.monotonic() + grace
+        while self.running() and time.monotonic() < until:
+            time.sleep(0.005)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
         self.life.close()
+
+    def running(self) -> bool:
+        """Whether the process has not exited.
+
+        It is not reaped here: until then no stranger can get its number, which is also that of its group.
+        """
+        if self.process.returncode is not None:
+            return False
+        return os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None
 
 
 class Share(GymEnv):
@@ -420,6 +437,11 @@ class Share(GymEnv):
 
     def where(self, i: int) -> str:
         return place_of(self.spec, self.first + i, self.count[i, 0] - 1, self.count[i, 1])
+
+
+def total(answers: np.ndarray) -> float:
+    """The return of an episode's steps, summed in their order as `step` does."""
+    return float(answers["reward"].cumsum()[-1]) if len(answers) else 0.0
 
 
 def place_of(spec: Spec, i: int, episode: int, step: int) -> str:
@@ -463,11 +485,22 @@ def serve(connection: int, life: int) -> None:
     obey(life)
     with socket.socket(fileno=connection) as sock, sock.makefile("rb") as stream:
         sock.set_inheritable(False)
+        os.register_at_fork(after_in_child=partial(forked, stream, sock))
         try:
             if order := stream.readline():
                 answer_all(json.loads(order), stream, sock)
         except ConnectionError:
             pass  # the parent ended in the middle of a message
+
+
+def forked(stream: Any, sock: socket.socket) -> None:
+    """Make a process that an environment forks an ordinary one: `terminate` ends it, and it does not keep
+    the connection open."""
+    stream.close()
+    sock.close()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def obey(life: int) -> None:
@@ -477,11 +510,12 @@ def obey(life: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, lambda *_: None)
-    # The parent holds the other end of this pipe. When it dies the kernel sends SIGIO, which on Linux ends
-    # this process even while an environment hangs in C code and no Python runs. A thread could not, and
-    # PR_SET_PDEATHSIG would also fire at the end of the parent's thread that started this process.
+    # The parent holds the other end of this pipe. When it dies the kernel sends SIGIO to this process's
+    # group, which holds all that it forked. On Linux that ends them even while an environment hangs in C
+    # code and no Python runs. A thread could not, and PR_SET_PDEATHSIG would also fire at the end of the
+    # parent's thread that started this process.
     os.set_inheritable(life, False)
-    fcntl.fcntl(life, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(life, fcntl.F_SETOWN, -os.getpgrp())
     fcntl.fcntl(life, fcntl.F_SETFL, fcntl.fcntl(life, fcntl.F_GETFL) | os.O_ASYNC)
 
 
@@ -523,7 +557,11 @@ def answer_all(order: dict, stream: Any, sock: socket.socket) -> None:
             break
         for k in range(0, count, size):
             sock.sendall(answered(env, asked[k : k + size], np.zeros(size, answer)))
-    env.close()
+    try:
+        env.close()
+    except EnvFault as fault:
+        if env.first == 0:  # one line for all workers
+            print(f"swingup: warning: {fault}; everything else is done and kept", file=sys.stderr)
 
 
 def answered(env: Share, asked: np.ndarray, answers: np.ndarray) -> bytes:

@@ -66,7 +66,8 @@ class HostCollector:
     def restore(self, saved: dict[str, np.ndarray]) -> np.ndarray:
         """Repeat the saved episodes up to their last step.
 
-        Returns lost[N]: environments that did not come to the same bits and have started a new episode.
+        Returns lost[N]: environments that did not come to the same observation and the same return, which
+        have started a new episode.
         """
         self.begun, self.ret, self.length = (saved[k].copy() for k in ("begun", "return", "length"))
         self.journals = [list(saved[f"journal.{i}"]) for i in range(self.env.n)]
@@ -74,10 +75,10 @@ class HostCollector:
         for i, journal in enumerate(self.journals):
             seed = int(episode_seed(self.seed, TRAIN, i, int(self.begun[i]) - 1))
             try:
-                obs = self.env.restore_episode(
-                    i, seed, np.array(journal, np.float32).reshape(-1, self.layout.action_size)
-                )
-                lost[i] = obs.tobytes() != saved["obs"][i].tobytes()
+                actions = np.array(journal, np.float32).reshape(-1, self.layout.action_size)
+                again = self.env.restore_episode(i, seed, actions)
+                ret = again.reward.cumsum()[-1:]  # summed in the order of `collect`
+                lost[i] = again.obs[-1].tobytes() != saved["obs"][i].tobytes() or (ret != self.ret[i]).any()
             except EnvFault:
                 lost[i] = True
         self.obs = saved["obs"].copy()

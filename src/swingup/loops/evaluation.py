@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from swingup.core.policy import Policy
-from swingup.envs.api import VectorEnv
+from swingup.envs.api import Replayed, Step, VectorEnv
 from swingup.errors import EnvFault
 from swingup.seeding import EVALUATE, PREFLIGHT, episode_seed
 
@@ -58,37 +58,55 @@ def evaluate(
 ) -> Evaluation:
     """Play `episodes` episodes with `act(obs[N, O]) -> action[N, A]`, actions in [-1, 1].
 
-    Episode k has the (skip + k)-th seed. An environment without an episode left goes on playing, uncounted,
-    until the others are done: counting the first episodes to finish would favour short ones. pause: called
-    before each step; an exception from it ends the evaluation.
+    Episode k has the (skip + k)-th seed. All of them are played to their ends: counting the first to finish
+    would favour short ones. An environment without an episode left is not stepped. pause: called before each
+    step; an exception from it ends the evaluation. EnvFault says that it was raised by an evaluation.
     """
+    try:
+        returns, lengths = zip(*play(act, env, episodes, seed, skip, pause), strict=True)
+    except EnvFault as error:
+        raise EnvFault(f"evaluation: {error}") from error
+    return Evaluation(returns, lengths)
+
+
+def play(
+    act: Callable[[np.ndarray], np.ndarray],
+    env: VectorEnv,
+    episodes: int,
+    seed: int,
+    skip: int,
+    pause: Callable[[], None],
+) -> list[tuple[float, int]]:
+    """The return and the length of each episode of an evaluation."""
     n = env.n
     ret, length, playing = np.zeros(n), np.zeros(n, np.int64), np.arange(n)
     results: dict[int, tuple[float, int]] = {}
-    obs = env.reset([int(episode_seed(seed, EVALUATE, 0, skip + int(k))) for k in playing])
+
+    def begin(where: np.ndarray, obs: np.ndarray) -> np.ndarray:
+        """The observations[N, O] after a reset of the environments in where[N]."""
+        seeds = [int(episode_seed(seed, EVALUATE, 0, skip + int(k))) for k in playing]
+        fresh = env.reset([s if w else None for s, w in zip(seeds, where, strict=True)])
+        return np.where(where[:, None], fresh, obs)
+
+    obs = begin(playing < episodes, np.zeros((n, env.spec.obs_size), np.float32))
     while len(results) < episodes:
+        active = playing < episodes
         if length.max() >= ENDLESS:
             raise EnvFault(
                 f"environment {env.spec.env}: an episode has not ended after {ENDLESS:,} steps; "
                 "give it a limit with --episode-steps"
             )
         pause()
-        step = env.step(act(obs))
-        ret, length, obs = ret + step.reward, length + 1, step.obs
-        over = step.terminated | step.truncated
+        step = env.step(act(obs), active)
+        ret, length = ret + np.where(active, step.reward, 0), length + active
+        obs, over = np.where(active[:, None], step.obs, obs), active & (step.terminated | step.truncated)
         if over.any():
             for i in np.flatnonzero(over):
-                if playing[i] < episodes:
-                    results[int(playing[i])] = (float(ret[i]), int(length[i]))
+                results[int(playing[i])] = (float(ret[i]), int(length[i]))
             playing[over] = playing.max() + 1 + np.arange(over.sum())
             ret[over], length[over] = 0, 0
-            seeds = [
-                int(episode_seed(seed, EVALUATE, 0, skip + int(k))) if o else None
-                for k, o in zip(playing, over, strict=True)
-            ]
-            obs = np.where(over[:, None], env.reset(seeds), obs)
-    returns, lengths = zip(*(results[k] for k in range(episodes)), strict=True)
-    return Evaluation(returns, lengths)
+            obs = begin(over & (playing < episodes), obs)
+    return [results[k] for k in range(episodes)]
 
 
 def evaluate_policy(
@@ -116,24 +134,30 @@ def evaluate_policy(
 
 
 def can_restore_episodes(env: VectorEnv, seed: int, steps: int = 20) -> bool:
-    """Whether an episode, repeated from its seed with the same actions, comes to the same bits.
+    """Whether episodes, repeated from their seeds with the same actions, give the same bits at every step.
 
-    All environments play up to `steps` random actions; the first one then starts another episode and repeats
-    its own. A reset with a seed is the only way to restore a Gymnasium environment: MuJoCo's come back
-    silently wrong from pickle, deepcopy and set_state.
+    All environments play up to `steps` random actions; then each plays another episode and repeats its own:
+    observations, rewards and ends must agree, which are all that replay stores. A reset with a seed is the
+    only way to restore a Gymnasium environment: MuJoCo's come back silently wrong from pickle, deepcopy and
+    set_state.
     """
     rng, seeds = np.random.default_rng(seed), [int(episode_seed(seed, PREFLIGHT, i, 0)) for i in range(env.n)]
-    actions, obs = [], env.reset(seeds)
-    for _ in range(steps):
-        action = rng.uniform(-1, 1, (env.n, env.spec.action_size)).astype(np.float32)
-        step = env.step(action)
-        if (step.terminated | step.truncated).any():
-            break
-        actions.append(action)
-        obs = step.obs
-    journal = np.array(actions, np.float32).reshape(-1, env.n, env.spec.action_size)
-    env.restore_episode(0, seeds[0] + 1, journal[:1, 0])
-    return env.restore_episode(0, seeds[0], journal[:, 0]).tobytes() == obs[0].tobytes()
+    actions: list[np.ndarray] = []
+    answers: list[Step] = []
+    obs, over = [env.reset(seeds)], False
+    while len(actions) < steps and not over:
+        actions.append(rng.uniform(-1, 1, (env.n, env.spec.action_size)).astype(np.float32))
+        answers.append(env.step(actions[-1]))
+        obs.append(answers[-1].obs)
+        over = bool((answers[-1].terminated | answers[-1].truncated).any())
+    _, *others = map(np.array, zip(*answers, strict=True))
+    for i, seed_i in enumerate(seeds):
+        journal = np.array([action[i] for action in actions])
+        env.restore_episode(i, seed_i + 1, journal[:1])
+        played = Replayed(np.array([o[i] for o in obs]), *(other[:, i] for other in others))
+        if not env.restore_episode(i, seed_i, journal).same(played):
+            return False
+    return True
 
 
 def collapsed(best: Evaluation, now: Evaluation) -> bool:

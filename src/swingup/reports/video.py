@@ -14,6 +14,7 @@ import gymnasium
 import numpy as np
 
 from swingup.core.policy import Policy
+from swingup.envs.closing import closing
 from swingup.envs.gym_env import GymEnv, name_of
 from swingup.envs.rendering import (
     check_mode,
@@ -260,14 +261,12 @@ def film(
     written, EnvFault where it breaks its contract; videos finished before that stay.
     """
     env = GymEnv(lambda: rendering(make, "rgb_array", policy.spec.env), 1, policy.spec.env, limit)
-    try:
+    with closing(env):
         policy.check(env.spec)
         return [
             shoot_one(policy, env, path_of(k), int(episode_seed(seed, EVALUATE, 0, k)))
             for k in range(episodes)
         ]
-    finally:
-        env.close()
 
 
 def shoot_one(policy: Policy, env: GymEnv, path: Path, seed: int) -> Clip:
@@ -294,10 +293,8 @@ def watch(
     """
     need_display("watch")
     env = GymEnv(lambda: rendering(make, "human", policy.spec.env), 1, policy.spec.env, limit)
-    try:
+    with closing(env):
         return evaluate_policy(policy, env, episodes, seed)
-    finally:
-        env.close()
 
 
 def inline(path: str | Path) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from swingup.config.settings import Config
 from swingup.core.policy import Policy
+from swingup.envs.closing import close_all
 from swingup.envs.registry import EVAL_COPIES, factory, make_eval_envs
 from swingup.errors import InputError
 from swingup.loops.evaluation import Evaluation, evaluate_policy
@@ -159,7 +160,7 @@ class Run:
             used = self.config.seed if seed is None else seed
             return evaluate_policy(self.best if best else self.policy, env, episodes, used, within)
         finally:
-            env.close()
+            close_all(env)
 
 
 def load(folder: str | Path, env: Any = None) -> Run:

@@ -31,7 +31,10 @@ def save_policy(path: Path, policy: Policy) -> None:
         for k, v in (policy.obs_statistics._asdict() if policy.obs_statistics else {}).items()
     }
     actor = {"hidden": policy.actor.hidden, "layer_norm": policy.actor.layer_norm}
-    about = {"format": 1, "spec": dataclasses.asdict(policy.spec), **actor}
+    spec = dataclasses.asdict(policy.spec)
+    if not policy.spec.parts:
+        del spec["parts"]
+    about = {"format": 1, "spec": spec, **actor}
     part = path.with_name(f".{path.name}.part")
     part.write_bytes(save(tensors, {"swingup": json.dumps(about)}))
     os.replace(part, path)
@@ -110,12 +113,14 @@ def whole_numbers(values: Any) -> tuple[int, ...]:
 
 def read_spec(values: dict[str, Any]) -> Spec:
     """A Spec from its JSON, every field checked."""
-    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    spec = Spec(**fields)
+    spec = Spec.of_json(values)
     whole_numbers(values["obs_shape"]), whole_numbers(values["action_shape"])
     if not isinstance(spec.env, str) or spec.action_dtype not in ("float16", "float32", "float64"):
         raise ValueError("its environment's name or the dtype of its actions")
     for bound in (spec.low, spec.high):
         if len(bound) != spec.action_size or not all(type(x) is float and np.isfinite(x) for x in bound):
             raise ValueError("the bounds of its actions")
+    paths = [path for path in spec.parts if type(path) is tuple]
+    if len(paths) != len(spec.parts) or not all(type(k) in (str, int) for path in paths for k in path):
+        raise ValueError("the parts of its observations")
     return spec

@@ -66,10 +66,15 @@ class Checkpointer:
         self.announced = False
         self.step: int | None = None  # of the newest checkpoint
 
-    def save(self) -> bool:
-        """Save a checkpoint of the current step; whether that worked: a disk error is only a warning."""
+    def save(self, before_evaluation: bool = False) -> bool:
+        """Save a checkpoint of the current step; whether that worked: a disk error is only a warning.
+
+        before_evaluation: an evaluation of this step follows, which a run that resumes here must make, too;
+        callbacks hear of the checkpoint that is saved after it.
+        """
         step, saved = self.loop.steps, self.loop.snapshot()
         arrays, evaluator = self.evaluator.state()
+        evaluator["interrupted"] |= before_evaluation
         logged, callbacks = self.callbacks.state()
         about = {"class": self.kind, "profile": self.profile, "settings": self.settings}
         about |= {"evaluator": evaluator, "callbacks": callbacks}
@@ -83,7 +88,8 @@ class Checkpointer:
             how = "to the same bits" if self.kind == "exact" else "with a new episode"
             what = f"from here on `swingup resume` continues an interrupted run {how} ({self.kind})"
             self.warn(f"first checkpoint at step {step:,}: {what}")
-        self.callbacks.tell("on_checkpoint", step, checkpoint_path(self.writer.folder, step))
+        if not before_evaluation:
+            self.callbacks.tell("on_checkpoint", step, checkpoint_path(self.writer.folder, step))
         return True
 
     def restore(self, saved: Checkpoint, require_exact: bool = False) -> str:
@@ -108,6 +114,7 @@ class Checkpointer:
             )
         try:
             exact = self.loop.restore(Snapshot(saved.tensors, saved.ring, saved.added))
+            exact &= self.kind == "exact"  # an episode that has just begun shows no difference yet
             if self.loop.steps != saved.step:
                 raise ValueError(f"it counts {self.loop.steps} steps")
             if require_exact and not exact:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, repeat
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ import gymnasium
 
 from swingup import runtime
 from swingup.envs.api import VectorEnv
+from swingup.envs.closing import close_all
 from swingup.envs.gym_env import GymEnv
 from swingup.envs.registry import factory, find, in_jax, make_eval_envs
 from swingup.envs.rendering import need_display, rendering
@@ -52,18 +53,27 @@ class EnvironmentRequest:
 
 @contextmanager
 def open_environments(wanted: EnvironmentRequest) -> Iterator[Environments]:
-    """Make the environments of a run, and close them at the end."""
-    with ExitStack() as stack:
+    """Make the environments of a run, and close them at the end; what fails there is one warning."""
+    opened: list[VectorEnv] = []
+    try:
         if in_jax(wanted.name):
             training: Any = in_compiled_loop(wanted)
         else:
-            training = in_workers(wanted) if wanted.workers is not None else in_this_process(wanted)
-            stack.callback(training.close)
+            training = in_this_process(wanted) if wanted.workers is None else in_workers(wanted, wanted.n)
+            opened.append(training)
             if isinstance(training, GymEnv):
                 refuse_one_object(wanted, training)
-        evaluation = make_eval_envs(wanted.source, wanted.copies, wanted.name, wanted.limit)
-        stack.callback(evaluation.close)
-        yield Environments(training, evaluation)
+        opened.append(evaluated(wanted))
+        yield Environments(training, opened[-1])
+    finally:
+        close_all(*opened)
+
+
+def evaluated(wanted: EnvironmentRequest) -> VectorEnv:
+    """The copies to evaluate on: in this process, or in worker processes as those to train on."""
+    if wanted.workers is None:
+        return make_eval_envs(wanted.source, wanted.copies, wanted.name, wanted.limit)
+    return in_workers(wanted, wanted.copies, "evaluation: ")
 
 
 def in_this_process(wanted: EnvironmentRequest) -> GymEnv:
@@ -72,8 +82,8 @@ def in_this_process(wanted: EnvironmentRequest) -> GymEnv:
     return GymEnv(maker(wanted), wanted.n, wanted.name, wanted.limit)
 
 
-def in_workers(wanted: EnvironmentRequest) -> VectorEnv:
-    """Gymnasium environments in processes of their own."""
+def in_workers(wanted: EnvironmentRequest, n: int, role: str = "") -> VectorEnv:
+    """n Gymnasium environments in processes of their own; role: what their reports begin with."""
     from swingup.envs.subprocess_env import SubprocessVectorEnv
 
     refuse_devices(wanted)
@@ -82,11 +92,9 @@ def in_workers(wanted: EnvironmentRequest) -> VectorEnv:
             "--workers: environments in other processes are not drawn; "
             "leave --workers out, or film afterwards: swingup video RUN"
         )
-    say = (lambda line: None) if wanted.quiet else (lambda line: print(f"swingup: {line}", file=sys.stderr))
-    workers = min(wanted.workers or 1, wanted.n)
-    return SubprocessVectorEnv(
-        factory(wanted.source), wanted.n, workers, wanted.name, wanted.limit, report=say
-    )
+    say = lambda line: None if wanted.quiet else print(f"swingup: {role}{line}", file=sys.stderr)
+    workers = min(wanted.workers or 1, n)
+    return SubprocessVectorEnv(factory(wanted.source), n, workers, wanted.name, wanted.limit, report=say)
 
 
 def in_compiled_loop(wanted: EnvironmentRequest) -> Any:

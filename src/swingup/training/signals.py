@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -93,8 +94,24 @@ def stop_on_signals() -> Iterator[StopRequest]:
     before = {
         number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
     }
+    replaced.append(before)
     try:
         yield stop
     finally:
+        replaced.remove(before)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+replaced: list[dict[signal.Signals, Any]] = []  # the handlers that runs of this process have replaced
+
+
+def forked() -> None:
+    """Give a process that an environment forks the handlers of before: `terminate` must end it."""
+    for before in reversed(replaced):
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    replaced.clear()
+
+
+os.register_at_fork(after_in_child=forked)

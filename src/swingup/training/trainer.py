@@ -42,6 +42,8 @@ def train_loop(run: Training) -> Generator[None, None, Evaluation | None]:
         and schedule.evaluation_due(loop.steps - loop.plan.rows, loop)
     ):
         evaluator.evaluate()  # repeats an interrupted one; a closing one is repeated below
+        if schedule.save_due(loop.steps - loop.plan.rows, loop) or evaluator.best_step == loop.steps:
+            checkpointer.save()
     while not schedule.is_over(loop):
         if loop.settled:
             if stop.asked:
@@ -51,6 +53,8 @@ def train_loop(run: Training) -> Generator[None, None, Evaluation | None]:
         loop.end = schedule.earliest_end(loop)
         callbacks.on_iteration(loop.step(ahead=not stop.asked))
         if schedule.evaluation_due(before, loop):
+            if schedule.save_due(before, loop):
+                checkpointer.save(before_evaluation=True)  # a fault in the evaluation must not cost it
             evaluator.evaluate()
         if schedule.save_due(before, loop) or evaluator.best_step == loop.steps:
             checkpointer.save()

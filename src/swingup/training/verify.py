@@ -37,11 +37,15 @@ def verify(folder: Path) -> str:
         has = f"this process has {runtime.threads_in_use(threads)}; verify it in a new process"
         raise InputError(f"{folder}: computed with {threads} threads of XLA, {has}")
     from swingup.loops.base import Snapshot
+    from swingup.loops.evaluation import can_restore_episodes
 
     with open_environments(builder.environments(run.env, Options(quiet=True))) as envs:
-        loop = builder.loop(envs)
+        loop, repeats = builder.loop(envs), can_restore_episodes(envs.evaluation, builder.seed)
         if start is not None and start.ring is not None:
-            loop.restore(Snapshot(start.tensors, start.ring, start.added))
+            repeats &= loop.restore(Snapshot(start.tensors, start.ring, start.added))
+        if not repeats:
+            what = "another episode with the same seed and actions gives other observations or rewards"
+            raise InputError(f"{folder}: {what}, so {builder.env} cannot be repeated; nothing to compare")
         loop.end = goal.step  # not always due: a signal or the budget of episodes may have ended the run here
         while loop.steps < goal.step:
             loop.step()
