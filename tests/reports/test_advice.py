@@ -102,7 +102,9 @@ def remarks(run):
 def flags(text):
     """The settings that the advice names, as keyword arguments."""
     found = re.findall(r"--([a-z-]+)(?: (-?[\w.+-]+))?", text)
-    return {name.replace("-", "_"): number(value) for name, value in found}
+    return {
+        name.replace("-", "_"): number(value) for name, value in found if name != "seed"
+    }  # the last resort
 
 
 def number(value):

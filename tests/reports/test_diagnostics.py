@@ -127,7 +127,7 @@ def test_a_reward_that_never_changes_and_a_range_too_narrow_are_named():
         for _ in range(LASTING)
         for text in health.diagnoses(GOOD._replace(return_start=-0.5, saturation=1.0), 0)
     ]
-    assert "try --normalize, then --value-high 1, then --actor-lr 1e-05" in stuck[0]
+    assert "trials, --normalize, then --value-high 1, then --actor-lr 1e-05" in stuck[0]
     assert np.isfinite(health.figures(learner(agent), 5)).all()
 
 
@@ -164,9 +164,9 @@ def test_the_cost_of_acting_alone_is_told_from_a_reward_of_the_state():
     t = rows(np.zeros(40), last=range(39))
     fields = AGENT.layout.unpack(t)
     fields.reward[:] = -0.1 * fields.action[..., 0] ** 2
-    assert "try --noise ou, then --sigma 0.5" in named(AGENT, still, t)["only action costs"]
+    assert "trials, --noise ou, then --sigma 0.5, or" in named(AGENT, still, t)["only action costs"]
     ou = replace(AGENT, noise=OrnsteinUhlenbeck(0.6))
-    assert named(ou, still, t)["only action costs"].endswith("try --sigma 1.2")
+    assert named(ou, still, t)["only action costs"].endswith("try --sigma 1.2, or another --seed")
     assert "only action costs" not in named(AGENT, GOOD._replace(noise_ratio=0.1), t)
     fields.reward[:] -= fields.obs[..., 0] ** 2
     assert "only action costs" not in named(AGENT, still, t)

@@ -441,12 +441,14 @@ Find = Callable[[Figures, Diagnostics], str]
 
 class Rule(NamedTuple):
     """find: what is wrong; advice: what to try, in this order; lasting: for how many intervals it is found;
-    tried: whether the order is that of what helped in trials (tests/reports/test_advice.py)."""
+    tried: whether the order is that of what helped in trials (tests/reports/test_advice.py); luck: whether another
+    seed may be spared the problem."""
 
     find: Find
     advice: tuple[Find, ...]
     lasting: int = LASTING
     tried: bool = False
+    luck: bool = False
 
 
 def advise(rule: Rule, f: Figures, d: Diagnostics) -> str:
@@ -454,8 +456,8 @@ def advise(rule: Rule, f: Figures, d: Diagnostics) -> str:
     flags = [flag for flag in (advice(f, d) for advice in rule.advice) if flag][:PIECES]
     if not flags:
         return "the settings that could help are all set; try another --seed"
-    order = " (in the order of what helped in trials)" if rule.tried and len(flags) > 1 else ""
-    return f"try {', then '.join(flags)}{order}"
+    order = "in the order of what helped in trials, " if rule.tried and len(flags) > 1 else ""
+    return f"try {order}{', then '.join(flags)}{', or another --seed' * rule.luck}"
 
 
 RULES: dict[str, Rule] = {
@@ -464,14 +466,15 @@ RULES: dict[str, Rule] = {
         saturated,
         (normalize, centred_range, slow_actor, layer_norm, early_action),
         tried=True,
+        luck=True,
     ),
     "values explode": Rule(exploding, (slow_critic, two_critics, slow_targets, clipped)),
     "critic overestimates": Rule(overestimating, (two_critics, slow_critic, slow_targets)),
     "range too narrow": Rule(uncovered, (wide_range,)),
-    "actor stands still": Rule(unmoved, (slow_actor, layer_norm, normalize)),
-    "no reward signal": Rule(unrewarded, (drifting_noise, strong_noise)),
+    "actor stands still": Rule(unmoved, (slow_actor, layer_norm, normalize), luck=True),
+    "no reward signal": Rule(unrewarded, (drifting_noise, strong_noise), luck=True),
     # With --noise ou alone the best return went from 0 to 3,996, with --sigma 0.5 alone nothing changed.
-    "only action costs": Rule(costs_alone, (drifting_noise, strong_noise), tried=True),
+    "only action costs": Rule(costs_alone, (drifting_noise, strong_noise), tried=True, luck=True),
     # Facts, not symptoms: found once is enough.
     "critic stands still": Rule(frozen, (small_rewards,), 1),
     "observations unscaled": Rule(unscaled, (normalize,), 1),
