@@ -441,8 +441,8 @@ Find = Callable[[Figures, Diagnostics], str]
 
 class Rule(NamedTuple):
     """find: what is wrong; advice: what to try, in this order; lasting: for how many intervals it is found;
-    tried: whether the order is that of what helped in trials (tests/reports/test_advice.py); luck: whether another
-    seed may be spared the problem."""
+    tried: whether the order is that of what helped in trials (tests/reports/test_advice.py);
+    luck: whether another seed may be spared the problem."""
 
     find: Find
     advice: tuple[Find, ...]
