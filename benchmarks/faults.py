@@ -30,6 +30,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -42,6 +43,7 @@ sys.path.insert(0, str(ROOT))
 import faultcases.contracts  # noqa: E402
 import faultcases.disks  # noqa: E402
 import faultcases.evaluating  # noqa: E402
+import faultcases.folders  # noqa: E402
 import faultcases.hostile  # noqa: E402
 import faultcases.saves  # noqa: E402
 import faultcases.troubled  # noqa: E402
@@ -229,6 +231,35 @@ def disks(wanted: Wanted) -> Iterator[Row]:
     )
     what = "the disk taken away under a writer (ENOSPC, limited files)"
     yield Row("disks", what, len(names), len(bad), time.monotonic() - started, wanted.command("disks"), note)
+
+
+def folders(wanted: Wanted) -> Iterator[Row]:
+    """Links, pipes and empty files at every place of a group's and a run's folder; interrupts of `learn`."""
+    sound, work = faultcases.folders.group(wanted.folder), wanted.folder / "work"
+    names, own = faultcases.folders.files(sound), faultcases.folders.files(sound / "seed-0")
+    kinds: dict[str, list[Callable[[], str]]] = {
+        f"a {kind} at each file of a group, resumed and evaluated": [
+            partial(faultcases.folders.trapped, sound, work, name, kind) for name in names
+        ]
+        for kind in ("link", "pipe")
+    }
+    kinds["each file of a run emptied, then resumed"] = [
+        partial(faultcases.folders.emptied, sound, work, name) for name in own
+    ]
+    for what, cases in kinds.items():
+        started, chosen = time.monotonic(), cases[: wanted.count]
+        bad = [why for case in chosen if (why := case())]
+        note = "; ".join(bad[:3]) or "refused in one line, or resumed"
+        spent = time.monotonic() - started
+        yield Row("folders", what, len(chosen), len(bad), spent, wanted.command("folders"), note)
+    started, count = time.monotonic(), wanted.count or 100
+    bad = faultcases.folders.interrupts(count)
+    what, note = (
+        "DDPG.learn interrupted at random instants",
+        "; ".join(bad[:3]) or "acts and goes on learning",
+    )
+    spent = time.monotonic() - started
+    yield Row("folders", what, count, len(bad), spent, wanted.command("folders"), note)
 
 
 # How many signals arrive in each phase, and among how many of its calls they are drawn.
@@ -442,6 +473,7 @@ PARTS: dict[str, Callable[[Wanted], Iterator[Row]]] = {
     "evaluating": evaluating,
     "hostile": hostile,
     "disks": disks,
+    "folders": folders,
     "signals": signals,
     "contract": contract,
     "cost": cost,
@@ -497,6 +529,7 @@ PROMISES = {
     "and ends with 75; resumed, it ends in the same bytes",
     "contract": "A step that breaks the environment's contract is refused before replay, "
     "and the field is named",
+    "folders": "What is not a plain file of ours is refused in one line, and an interrupt loses nothing",
     "cost": "What this costs",
 }
 
@@ -514,9 +547,44 @@ their number is a setting of the run and not a property of the machine.
 """
 
 
+# What differs, what a resume says of it, and whether --require-exact goes on.
+EXACT = [
+    ("nothing", "`exact`", "goes on"),
+    (
+        "an environment whose observations, rewards or ends do not come back with its seed (`np.random` in "
+        "`step`, statistics in a wrapper such as `NormalizeReward`)",
+        "`episode-boundary`: a new episode begins",
+        "refused",
+    ),
+    (
+        "machine, versions, number of XLA's threads, XLA's flags",
+        'each by name, "but on another machine"',
+        "refused",
+    ),
+    (
+        "a setting edited in between (`gamma`, rates ...)",
+        'each by name, "but with other settings"',
+        "refused",
+    ),
+    (
+        "more `--steps` under falling step sizes or noise",
+        'the line keeps its end (`schedule_steps`), "but with other settings"',
+        "refused",
+    ),
+    ("more `--steps` otherwise, checkpoints kept, worker processes", "`exact`", "goes on"),
+    ("replay lost (`--weights-only`)", "`weights-only`", "refused"),
+]
+
+
 def render() -> None:
     """The page, from the figures."""
-    lines = [INTRO]
+    lines = [
+        INTRO,
+        "## What is called exact\n",
+        "A run that is `exact` ends in the bytes of one never interrupted.\n",
+    ]
+    lines += ["| what differs | what a resume says | with `--require-exact` |", "|---|---|---|"]
+    lines += [f"| {' | '.join(row)} |" for row in EXACT] + [""]
     for part, promise in PROMISES.items():
         rows = [row for row in read() if row.part == part]
         lines += [f"## {part}\n\n{promise}.\n"]

@@ -4,6 +4,7 @@ The cases are in faultcases/; benchmarks/faults.py runs all of them.
 """
 
 import json
+import random
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 import swingup
-from faultcases import disks, evaluating, hostile, runs, troubled
+from faultcases import disks, evaluating, folders, hostile, runs, troubled
 from swingup.cli.main import run as cli
 from swingup.errors import InputError
 from swingup.storage import checkpoint_reader, checkpoint_writer, trusted_modules
@@ -227,3 +228,13 @@ def test_an_evaluation_that_meets_nan_or_hangs_is_named_or_healed(tmp_path):
     sound = evaluating.whole(tmp_path)
     for case in [("nan", True, 1), ("hang", True, 3)]:
         assert not evaluating.problem(sound, case)
+
+
+def test_links_pipes_and_empty_files_are_refused_in_one_line_or_resumed(tmp_path):
+    sound, draw = folders.group(tmp_path), random.Random(1)
+    names, own = folders.files(sound), folders.files(sound / "seed-0")
+    for kind in ("link", "pipe"):
+        for name in ("group.json", "seed-1/result.json", *draw.sample(names, 2)):
+            assert not folders.trapped(sound, tmp_path / "work", name, kind)
+    for name in ("metrics.csv", *draw.sample(own, 1)):
+        assert not folders.emptied(sound, tmp_path / "work", name)

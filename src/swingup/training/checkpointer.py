@@ -66,11 +66,11 @@ class Checkpointer:
         self.announced = False
         self.step: int | None = None  # of the newest checkpoint
 
-    def save(self, before_evaluation: bool = False) -> bool:
+    def save(self, before_evaluation: bool = False, tell: bool = True) -> bool:
         """Save a checkpoint of the current step; whether that worked: a disk error is only a warning.
 
         before_evaluation: an evaluation of this step follows, which a run that resumes here must make, too;
-        callbacks hear of the checkpoint that is saved after it.
+        tell: whether callbacks hear of it, or of another one that is saved after the evaluation.
         """
         step, saved = self.loop.steps, self.loop.snapshot()
         arrays, evaluator = self.evaluator.state()
@@ -88,7 +88,7 @@ class Checkpointer:
             how = "to the same bits" if self.kind == "exact" else "with a new episode"
             what = f"from here on `swingup resume` continues an interrupted run {how} ({self.kind})"
             self.warn(f"first checkpoint at step {step:,}: {what}")
-        if not before_evaluation:
+        if tell:
             self.callbacks.tell("on_checkpoint", step, checkpoint_path(self.writer.folder, step))
         return True
 

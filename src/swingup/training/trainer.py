@@ -54,10 +54,12 @@ def train_loop(run: Training) -> Generator[None, None, Evaluation | None]:
         callbacks.on_iteration(loop.step(ahead=not stop.asked))
         if schedule.evaluation_due(before, loop):
             if schedule.save_due(before, loop):
-                checkpointer.save(before_evaluation=True)  # a fault in the evaluation must not cost it
+                # A fault in the evaluation must not cost the checkpoint.
+                checkpointer.save(before_evaluation=True, tell=False)
             evaluator.evaluate()
         if schedule.save_due(before, loop) or evaluator.best_step == loop.steps:
-            checkpointer.save()
+            # The last one is saved before the closing evaluation; a longer run has an ordinary one there.
+            checkpointer.save(before_evaluation=schedule.is_over(loop))
     return None if stop.interrupted else evaluator.evaluate_final()
 
 
