@@ -61,18 +61,21 @@ def started() -> bool:
     return xla_bridge.backends_are_initialized()
 
 
+COUNTED: list[int] = []  # the threads that XLA has in this process, once known: it keeps them
+
+
 def threads_in_use(wanted: int) -> int:
     """The CPU threads that XLA has, or will have if JAX has not started yet and `prepare(wanted)` was called.
 
     A process in which JAX started before keeps the count of that time, whatever is asked for later.
     """
-    if not started():
-        return wanted
-    try:
-        names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
-    except OSError:  # a thread that has just ended
-        return threads_in_use(wanted)
-    return names.count("tf_XLAEigen") or wanted
+    if not COUNTED and started():
+        names = []
+        for path in Path("/proc/self/task").glob("*/comm"):
+            with suppress(OSError):  # a thread that has just ended
+                names.append(path.read_text().strip())
+        COUNTED.extend([n] if (n := names.count("tf_XLAEigen")) else [])
+    return COUNTED[0] if COUNTED else wanted
 
 
 def profile(threads: int) -> dict[str, Any]:
