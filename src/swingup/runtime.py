@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,22 @@ def prepare(threads: int, exact: bool = False) -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def in_forked_children(restore: Callable[[], None]) -> None:
+    """Call `restore` in every process that is forked from this one, before a signal is delivered to it."""
+    held = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+    def release() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
+
+    def restore_and_release() -> None:
+        restore()
+        release()
+
+    # A child that is terminated at once would otherwise lose the signal to the handlers that it inherits.
+    hold = partial(signal.pthread_sigmask, signal.SIG_BLOCK, held)
+    os.register_at_fork(before=hold, after_in_parent=release, after_in_child=restore_and_release)
 
 
 def accelerated() -> bool:

@@ -60,7 +60,7 @@ def loud(tmp_path_factory):
     [
         ("train", "loud_module:Loud-v0", *TINY, "--run-dir", "again"),
         ("train", "loud_module:Loud-v0", *TINY, "--seeds", "2", "--run-dir", "group"),
-        ("resume", "run"),
+        ("resume", "run", "--steps", "60"),
         ("eval", "run", "--episodes", "2"),
         ("video", "run"),
     ],

@@ -34,6 +34,7 @@ import numpy as np
 from swingup.envs.api import Replayed, Step
 from swingup.envs.gym_env import GymEnv, describe_error
 from swingup.errors import EnvFault, InputError
+from swingup.runtime import in_forked_children
 from swingup.types import Spec
 
 # The kinds of requests, and of answers.
@@ -485,7 +486,7 @@ def serve(connection: int, life: int) -> None:
     obey(life)
     with socket.socket(fileno=connection) as sock, sock.makefile("rb") as stream:
         sock.set_inheritable(False)
-        os.register_at_fork(after_in_child=partial(forked, stream, sock))
+        in_forked_children(partial(forked, stream, sock))
         try:
             if order := stream.readline():
                 answer_all(json.loads(order), stream, sock)

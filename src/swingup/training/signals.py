@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from swingup.runtime import in_forked_children
 
 
 class Interrupted(Exception):
@@ -114,4 +115,4 @@ def forked() -> None:
     replaced.clear()
 
 
-os.register_at_fork(after_in_child=forked)
+in_forked_children(forked)
