@@ -102,7 +102,7 @@ def interrupts(count: int, seed: int = 0) -> list[str]:
             before = model.loop.steps
             if not interrupted or model.predict(np.zeros(3))[0].shape != (1,):
                 wrong.append(f"interrupt {k}: not raised, or no action")
-            if model.learn(2).loop.steps < before + 2:
+            if model.learn(3).loop.steps < before + 3:
                 wrong.append(f"interrupt {k}: it does not go on")
         except Exception as error:
             wrong.append(f"interrupt {k}: {type(error).__name__}: {error}")

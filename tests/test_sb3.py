@@ -1,15 +1,11 @@
 """The Python interface: `train`, `load`, policies, and `DDPG` as Stable-Baselines3's users spell it."""
 
-import os
-import random
-import signal
-import threading
-
 import gymnasium
 import numpy as np
 import pytest
 
 import swingup
+from faultcases.folders import interrupts
 from swingup.core.networks import Actor
 from swingup.core.policy import Policy
 from swingup.storage import policy_file
@@ -163,20 +159,7 @@ TINY = {"learning_starts": 60, "batch_size": 16, "hidden": (8, 8), "buffer_size"
 
 def test_a_model_is_usable_after_every_interrupt():
     """A signal at random instants of `learn`: its state is donated meanwhile, and never lost."""
-    model, rng = swingup.DDPG("Pendulum-v1", **TINY).learn(100), random.Random(0)
-    for _ in range(12):
-        alarm = threading.Timer(rng.uniform(0.001, 0.05), lambda: os.kill(os.getpid(), signal.SIGINT))
-        interrupted = False
-        try:
-            alarm.start()
-            model.learn(10**7)
-        except KeyboardInterrupt:
-            interrupted = True
-        alarm.join()
-        assert interrupted
-        before = model.loop.steps
-        assert model.predict(np.zeros(3))[0].shape == (1,)
-        assert model.learn(3).loop.steps >= before + 3
+    assert interrupts(12) == []
 
 
 def test_loading_into_a_model_replaces_what_it_acts_with(tmp_path):

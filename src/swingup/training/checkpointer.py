@@ -145,9 +145,6 @@ class Checkpointer:
         newest = f"the newest checkpoint is of step {self.step:,}" if self.step else "there is no checkpoint"
         return f"{self.evaluator.folder}: not saved: {what}; {newest}"
 
-    def close(self) -> None:
-        self.writer.close()
-
 
 def mapping(saved: Checkpoint, about: dict[str, Any], name: str) -> dict[str, Any]:
     """A part of a checkpoint's metadata, its type checked: the checksum does not prove who wrote it."""
