@@ -98,20 +98,15 @@ def training_session(
             envs.training.envs[0] = Recorder(envs.training.envs[0], folder / "videos", cubic, console.print)
         if context is None:
             console.print(f"{builder.title} · {runtime.device_line(builder.threads)}")
-        if (used := runtime.threads_in_use(builder.threads)) != builder.threads:
-            console.print(
-                f"warning: --threads {builder.threads}: JAX has already started in this process with {used}, "
-                f"so the run has {used}; start a new process, or train before anything else uses JAX"
-            )
+        warn_of_threads(builder.threads, console.print)
         training, seen = assemble(
             builder, envs, folder, options, console, stop, context, clock, callbacks, stack
         )
         guard = training.checkpointer.guard
         stack.callback(training.callbacks.tell, "on_end", seen)
         if old is not None:  # only now: a run that cannot be resumed keeps its settings and its result
-            rewrite = partial(run_folder.write_settings, folder, builder.settings, command)
-            guard(rewrite, "config.json")
-            guard(lambda: write_source(folder, source), "factory.txt")
+            guard(partial(run_folder.write_settings, folder, builder.settings, command), "config.json")
+            guard(partial(write_source, folder, source), "factory.txt")
             (folder / "result.json").unlink(missing_ok=True)
         from swingup.training.trainer import train
 
@@ -119,8 +114,7 @@ def training_session(
         if evaluation is not None:
             reason = {"stopped": stop.reason} if stop.reason else {}
             result = figures(evaluation, folder, clock.seconds, training.loop.steps) | reason
-            text = json.dumps(result) + "\n"
-            guard(lambda: text_file.write(folder / "result.json", text), "result.json")
+            guard(partial(text_file.write, folder / "result.json", json.dumps(result) + "\n"), "result.json")
         lost = training.checkpointer.lost()
     if lost and context is None:  # whatever --quiet says; a group says it of its seeds
         console_of(quiet=False).print(f"warning: {lost}")
@@ -155,6 +149,15 @@ def finished(old: Path, builder: RunBuilder) -> dict[str, Any]:
     except (InputError, LookupError, TypeError, ValueError):
         return {}
     return result if spent and "stopped" not in result else {}
+
+
+def warn_of_threads(threads: int, warn: Callable[[str], None]) -> None:
+    """Warn if JAX has started in this process with another number of threads: it cannot be changed."""
+    if (used := runtime.threads_in_use(threads)) != threads:
+        warn(
+            f"warning: --threads {threads}: JAX has already started in this process with {used}, "
+            f"so the run has {used}; start a new process, or train before anything else uses JAX"
+        )
 
 
 def write_source(folder: Path, source: Any) -> None:
