@@ -18,7 +18,8 @@ from typing import Any
 import swingup
 from swingup.storage import checkpoint_reader
 
-SMALL = "hidden=16 batch=16 eval-episodes=2 final-episodes=2"
+# Two threads, which the process of the tests has, too: a run of one process is resumed in another.
+SMALL = "hidden=16 batch=16 eval-episodes=2 final-episodes=2 threads=2"
 
 
 def flags(

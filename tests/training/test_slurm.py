@@ -19,14 +19,14 @@ from pathlib import Path
 from swingup.training import checkpointer
 from swingup.cli.main import run
 save, saves, warned = checkpointer.Checkpointer.save, [], Path(os.environ["WARNED"])
-def saved(self):
+def saved(self, **options):
     saves.append(0)
     if len(saves) == 2 and not warned.exists():
         warned.write_text("")
         os.kill(os.getppid(), signal.SIGUSR1)
         while not self.evaluator.stop.asked:
             time.sleep(0.01)
-    return save(self)
+    return save(self, **options)
 checkpointer.Checkpointer.save = saved
 sys.exit(run(sys.argv[1:]))
 """
