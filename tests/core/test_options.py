@@ -483,6 +483,20 @@ def test_no_two_draws_share_a_key(monkeypatch):
     assert len(set(taken)) == len(taken) == 12
 
 
+def test_actor_and_critic_have_shapes_of_their_own():
+    agent = make_loop(actor_hidden=(8,), activation="silu").plan.agent
+    assert (agent.actor.hidden, agent.critic.hidden) == ((8,), (16, 16))
+    assert agent.actor.activation == agent.critic.activation == "silu"
+    with pytest.raises(
+        InputError, match=r"--action-layer 2: there are 1 hidden layers \(--critic-hidden\); use 1 to 1"
+    ):
+        make_loop(critic_hidden=(8,), action_layer=2)
+    with pytest.raises(InputError, match=r"--actor-hidden \[0\]: expected one or more widths"):
+        make_loop(actor_hidden=(0,))
+    with pytest.raises(InputError, match="--activation sigmoid: expected relu, elu, silu or tanh"):
+        make_loop(activation="sigmoid")
+
+
 # every combination
 
 
@@ -513,6 +527,7 @@ OTHERS = [
     {"actor_lr_end": 0.0, "critic_lr_end": 1e-5, "noise": "pink"},
     {"updates": 2, "noise": "ou", "sigma_end": 0.0, "envs": 3, "delay": 2},
     {"envs": 2, "n_step": 4, "priority": 1.0, "delay": 3, "critics": 3},
+    {"activation": "elu", "actor_hidden": (8,), "critic_hidden": (16, 8, 8), "action_layer": 3},
 ]
 # Every pair of choices occurs in one of eight rows: an orthogonal array of seven factors from three bits.
 PAIRS = [

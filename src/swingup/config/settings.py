@@ -16,6 +16,7 @@ from swingup.types import Precision
 
 Noise = Literal["gaussian", "ou", "pink", "decay"]
 Weights = Literal["paper", "tflearn"]
+Activation = Literal["relu", "elu", "silu", "tanh"]
 
 # The groups of settings, in the order of `swingup train --help`.
 RUN, BUDGET, ENVIRONMENT, NETWORKS = "run", "budget", "environment", "networks"
@@ -97,6 +98,15 @@ class Config:
     hidden: tuple[int, ...] = setting(
         (256, 256), "Widths of the hidden layers of actor and critic.", NETWORKS, aliases="net-arch"
     )
+    actor_hidden: tuple[int, ...] | None = setting(
+        None, "Widths of the actor's hidden layers, where they are not those of --hidden.", NETWORKS
+    )
+    critic_hidden: tuple[int, ...] | None = setting(
+        None, "Widths of the critic's hidden layers, where they are not those of --hidden.", NETWORKS
+    )
+    activation: Activation = setting(
+        "relu", "Activation of the hidden layers of actor and critic.", NETWORKS, aliases="activation-fn"
+    )
     action_layer: int = setting(
         1,
         "The critic's hidden layer that gets the action: 1 as in TD3, 2 as in the DDPG paper.",
@@ -109,7 +119,7 @@ class Config:
         "or tflearn (as in the 2017 tutorial).",
         NETWORKS,
     )
-    layer_norm: bool = setting(False, "Layer norm before each hidden ReLU of actor and critic.", NETWORKS)
+    layer_norm: bool = setting(False, "Layer norm before each activation of actor and critic.", NETWORKS)
     normalize: bool = setting(
         False,
         "Normalise observations by their running mean and variance; "
@@ -331,20 +341,18 @@ FIELDS = fields(Config)
 def check(config: Config) -> Config:
     """The same config if every value is usable, else an InputError for the first that is not."""
     check_ranges(config)
-    if not config.hidden or min(config.hidden) < 1 or max(config.hidden) > 2**16:
-        raise InputError(
-            f"--hidden {list(config.hidden)}: expected one or more widths from 1 to 65,536, "
-            "for example --hidden 256 256"
-        )
+    for name in ("hidden", "actor_hidden", "critic_hidden"):
+        check_widths(FIELDS[name].flag, getattr(config, name))
     if not config.sigma or not all(0 < s <= 10 for s in config.sigma):
         raise InputError(
             f"--sigma {' '.join(map(str, config.sigma))}: expected numbers above 0 up to 10, "
             "for example --sigma 0.1"
         )
-    if config.action_layer > len(config.hidden):
+    flag, critic = "--critic-hidden" if config.critic_hidden else "--hidden", critic_widths(config)
+    if config.action_layer > len(critic):
         raise InputError(
-            f"--action-layer {config.action_layer}: there are {len(config.hidden)} hidden layers (--hidden); "
-            f"use 1 to {len(config.hidden)}"
+            f"--action-layer {config.action_layer}: there are {len(critic)} hidden layers ({flag}); "
+            f"use 1 to {len(critic)}"
         )
     if config.warmup >= config.steps:
         raise InputError(
@@ -384,6 +392,24 @@ def check(config: Config) -> Config:
             f"--capacity {config.capacity}: smaller than a minibatch (--batch {config.batch}); raise it"
         )
     return config
+
+
+def check_widths(flag: str, widths: tuple[int, ...] | None) -> None:
+    """InputError if these cannot be the widths of a network's hidden layers (None: those of --hidden)."""
+    if widths is not None and (not widths or min(widths) < 1 or max(widths) > 2**16):
+        raise InputError(
+            f"{flag} {list(widths)}: expected one or more widths from 1 to 65,536, for example {flag} 256 256"
+        )
+
+
+def actor_widths(config: Config) -> tuple[int, ...]:
+    """The widths of the actor's hidden layers."""
+    return config.actor_hidden or config.hidden
+
+
+def critic_widths(config: Config) -> tuple[int, ...]:
+    """The widths of the critic's hidden layers."""
+    return config.critic_hidden or config.hidden
 
 
 def apply(config: Config, values: dict[str, Any], where: str) -> Config:

@@ -89,8 +89,31 @@ def init_layers(key, init: Init, sizes, norm=False, action_size=0, action_layer=
     return tuple(params)
 
 
-def hidden(layer, z):
-    """The output of a hidden layer from its products z[*, out]: layer norm if it has a scale, bias, ReLU.
+def relu(xp, z):
+    """max(z, 0)."""
+    return xp.maximum(z, 0)
+
+
+def elu(xp, z):
+    """z above zero, e^z - 1 below (1511.07289)."""
+    return xp.where(z > 0, z, xp.expm1(xp.where(z > 0, 0, z)))
+
+
+def silu(xp, z):
+    """z / (1 + e^-z) (1606.08415), through tanh, which does not overflow."""
+    return z * (0.5 + 0.5 * xp.tanh(0.5 * z))
+
+
+def tanh(xp, z):
+    """The hyperbolic tangent."""
+    return xp.tanh(z)
+
+
+ACTIVATIONS: dict[str, Callable] = {"relu": relu, "elu": elu, "silu": silu, "tanh": tanh}
+
+
+def hidden(layer, z, activation="relu"):
+    """The output of a hidden layer from its products z[*, out]: norm if it has a scale, bias, activation.
 
     Layer norm (1607.06450) uses the layer's bias: (z - mean) / sd * scale + b over the layer's units.
     """
@@ -98,18 +121,19 @@ def hidden(layer, z):
     if "scale" in layer:
         centred = z - xp.mean(z, axis=-1, keepdims=True)
         z = centred / xp.sqrt(xp.mean(centred * centred, axis=-1, keepdims=True) + 1e-5) * layer["scale"]
-    return xp.maximum(z + layer["b"], 0)
+    return ACTIVATIONS[activation](xp, z + layer["b"])
 
 
 @dataclass(frozen=True)
 class Actor:
-    """The deterministic policy: obs[O] -> action[A] in [-1, 1]; ReLU layers, tanh (DDPG paper, section 7)."""
+    """The deterministic policy: obs[O] -> action[A] in [-1, 1], by tanh (DDPG paper, section 7)."""
 
     obs_size: int
     action_size: int
     hidden: tuple[int, ...] = (400, 300)
     weights: Init = PAPER
     layer_norm: bool = False
+    activation: str = "relu"
 
     def init(self, key) -> Params:
         """Initial parameters."""
@@ -121,7 +145,7 @@ class Actor:
         """obs[*, O] -> action[*, A]."""
         h = obs
         for layer in params[:-1]:
-            h = hidden(layer, h @ layer["w"])
+            h = hidden(layer, h @ layer["w"], self.activation)
         out = h @ params[-1]["w"] + params[-1]["b"]
         return out.__array_namespace__().tanh(out)
 
@@ -142,6 +166,7 @@ class Critic:
     weights: Init = PAPER
     layer_norm: bool = False
     outputs: int | None = None
+    activation: str = "relu"
 
     def init(self, key) -> Params:
         """Initial parameters."""
@@ -153,6 +178,6 @@ class Critic:
         h = obs
         for layer in params[:-1]:
             z = h @ layer["w"]
-            h = hidden(layer, z + action @ layer["a"] if "a" in layer else z)
+            h = hidden(layer, z + action @ layer["a"] if "a" in layer else z, self.activation)
         out = h @ params[-1]["w"] + params[-1]["b"]
         return out[..., 0] if self.outputs is None else out

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from swingup.core.networks import Actor
+from swingup.core.networks import ACTIVATIONS, Actor
 from swingup.core.policy import Policy
 from swingup.core.running_statistics import RunningStatistics
 from swingup.errors import InputError
@@ -31,6 +31,8 @@ def save_policy(path: Path, policy: Policy) -> None:
         for k, v in (policy.obs_statistics._asdict() if policy.obs_statistics else {}).items()
     }
     actor = {"hidden": policy.actor.hidden, "layer_norm": policy.actor.layer_norm}
+    if policy.actor.activation != "relu":
+        actor["activation"] = policy.actor.activation
     spec = dataclasses.asdict(policy.spec)
     if not policy.spec.parts:
         del spec["parts"]
@@ -59,7 +61,16 @@ def load_policy(path: str | Path) -> Policy:
         hidden = whole_numbers(about["hidden"])
         if len(hidden) > len(tensors):
             raise ValueError(f"{len(hidden)} layers in {len(tensors)} arrays")
-        actor = Actor(spec.obs_size, spec.action_size, hidden, layer_norm=bool(about["layer_norm"]))
+        activation = about.get("activation", "relu")
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"the activation {activation!r:.60}")
+        actor = Actor(
+            spec.obs_size,
+            spec.action_size,
+            hidden,
+            layer_norm=bool(about["layer_norm"]),
+            activation=activation,
+        )
         layers = [
             {k: array(tensors, f"{i}.{k}", s) for k, s in shapes.items()}
             for i, shapes in enumerate(actor_shapes(actor))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swingup import runtime
-from swingup.config.settings import Config, check
+from swingup.config.settings import Config, actor_widths, check, critic_widths
 from swingup.envs.registry import EVAL_COPIES, in_jax
 from swingup.errors import InputError
 from swingup.reports.progress import progress_callbacks
@@ -179,18 +179,20 @@ def plan(config: Config, spec: Spec) -> Plan:
     sizes: dict[str, Any] = {
         "obs_size": spec.obs_size,
         "action_size": spec.action_size,
-        "hidden": config.hidden,
         "layer_norm": config.layer_norm,
+        "activation": config.activation,
+        "weights": {"paper": PAPER, "tflearn": TFLEARN}[config.weights],
     }
-    weights = {"paper": PAPER, "tflearn": TFLEARN}[config.weights]
     head = (
         Scalar()
         if config.atoms is None
         else Categorical(config.value_low or 0.0, config.value_high or 0.0, config.atoms)
     )
     agent = Agent(
-        actor=Actor(**sizes, weights=weights),
-        critic=Critic(**sizes, weights=weights, action_layer=config.action_layer, outputs=config.atoms),
+        actor=Actor(hidden=actor_widths(config), **sizes),
+        critic=Critic(
+            hidden=critic_widths(config), action_layer=config.action_layer, outputs=config.atoms, **sizes
+        ),
         noise=noise(config, spec),
         actor_lr=rate(config, config.actor_lr, config.actor_lr_end, config.delay),
         critic_lr=rate(config, config.critic_lr, config.critic_lr_end, 1),

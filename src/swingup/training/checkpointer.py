@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from swingup.config.settings import Config
 from swingup.errors import InputError
 from swingup.loops.base import Snapshot
 from swingup.storage import checkpoint_reader
@@ -36,6 +38,14 @@ UNLEARNT = {
 }
 
 
+def learnt(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that decide what a run learns, as JSON gives them back."""
+    return json.loads(json.dumps({k: v for k, v in settings.items() if k not in UNLEARNT}))
+
+
+DEFAULTS = learnt(dataclasses.asdict(Config()))
+
+
 class Checkpointer:
     """Saves loop, evaluator and callbacks as checkpoints, and restores them.
 
@@ -61,8 +71,7 @@ class Checkpointer:
         self.kind = "exact" if can_restore_episodes else "episode-boundary"
         shared = {"seeds_in_program": loop.seeds_in_program} if loop.seeds_in_program > 1 else {}
         self.profile = profile | shared
-        # As JSON gives it back, to be compared with what a checkpoint has.
-        self.settings = json.loads(json.dumps({k: v for k, v in settings.items() if k not in UNLEARNT}))
+        self.settings = learnt(settings)
         self.announced = False
         self.step: int | None = None  # of the newest checkpoint
 
@@ -102,7 +111,8 @@ class Checkpointer:
         """
         about = saved.about
         odd = differences(mapping(saved, about, "profile"), self.profile)
-        changed = differences(mapping(saved, about, "settings"), self.settings)
+        # A setting that did not exist when the checkpoint was made had what is now its default.
+        changed = differences(DEFAULTS | mapping(saved, about, "settings"), self.settings)
         if (odd or changed) and require_exact:
             every = "; ".join([*changed, *odd])
             raise InputError(f"{saved.path}: {every}; resume as it was, or without --require-exact")
