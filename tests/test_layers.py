@@ -21,6 +21,7 @@ FLOORS = [
     "runs",
     "training",
     "multiseed",
+    "cluster",
     "tools",
 ]
 FLOORS = [row.split() for row in [*FLOORS, "api sb3", "cli", "__main__"]]
@@ -99,13 +100,22 @@ def test_no_file_is_in_a_circle_and_no_chain_is_long():
         "import swingup",
         "from swingup.cli.main import run; run(['--help'])",
         "from swingup.cli.main import run; run(['presets'])",
+        "from swingup.cli.main import run; run(['sweep', '--help'])",
         "from swingup.cli.main import run; assert run(['train', 'Pendulm-v1']) == 2",
         "from swingup.cli.main import run; assert run(['train', 'CartPole-v1']) == 2",
         "import swingup.core.policy, swingup.storage.policy_file, swingup.runs.run, "
         "swingup.loops.evaluation, swingup.envs.gym_env",
     ],
 )
-def test_no_jax_is_imported(code):
-    check = f"{code}\nimport sys\nassert 'jax' not in sys.modules, 'jax was imported'"
+def test_neither_jax_nor_ray_nor_optuna_is_imported(code):
+    check = f"{code}\nimport sys\nassert not {{'jax', 'ray', 'optuna'}} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_ordinary_run_imports_neither_ray_nor_optuna(tmp_path):
+    words = "Pendulum-v1 --steps 120 --warmup 100 --hidden 8 --batch 8 --final-episodes 1 --threads 2 --quiet"
+    code = f"from swingup.cli.main import run; assert run(['train', *{words.split()}, '--run-dir', 'r']) == 0"
+    check = f"{code}\nimport sys\nassert not {{'ray', 'optuna'}} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

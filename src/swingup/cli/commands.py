@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from swingup.cli import output
 from swingup.cli.flags import parse, show_help
+from swingup.cli.sweep import Sweep, finish_sweep, sweep
 from swingup.config.fields import check_ranges, setting
 from swingup.config.presets import base, pick
 from swingup.config.presets import presets as every_preset
@@ -66,7 +67,7 @@ def run_command(name: str, words: list[str]) -> int:
 
 def defaults_of(command: Command, name: str, words: list[str]) -> dict[str, Any]:
     """The defaults of a command's flags that depend on other words: environment, preset and file set them."""
-    if command.takes not in (Train, Bench):
+    if command.takes not in (Train, Sweep, Bench):
         return {"episodes": EPISODES[name]} if name in EPISODES else {}
     first = parse(command.takes, name, words)
     env = first.settings.env or ("Pendulum-v1" if command.takes is Bench else "")
@@ -141,7 +142,7 @@ def train_group(wanted: Train, builder: RunBuilder, options: Options, threads: b
 
 @dataclass(frozen=True)
 class Resume:
-    """Resume a run, or a group of runs, from the newest checkpoint."""
+    """Resume a run, a group of runs or a sweep from the newest checkpoints."""
 
     run: Path | None = setting(None, "The run's folder.", positional="RUN")
     steps: int | None = setting(
@@ -163,6 +164,7 @@ class Resume:
 
 def resume(wanted: Resume, words: list[str]) -> int:
     """swingup resume RUN"""
+    from swingup.cluster.study import is_sweep
     from swingup.runs.run import Run
     from swingup.training.session import run_training
 
@@ -177,6 +179,8 @@ def resume(wanted: Resume, words: list[str]) -> int:
         return output.conclude_group(
             resume_seeds(wanted.run, wanted.steps, None, options, command), wanted.json
         )
+    if is_sweep(wanted.run):
+        return finish_sweep(wanted.run, None, quiet, wanted.json)
     old = find_run(wanted.run)
     builder = RunBuilder(read_config(old))
     if wanted.steps is not None:
@@ -386,6 +390,7 @@ def presets(wanted: Presets, words: list[str]) -> int:
 
 COMMANDS = {
     "train": Command(Train, train),
+    "sweep": Command(Sweep, sweep),
     "eval": Command(Play, evaluate),
     "resume": Command(Resume, resume),
     "verify": Command(Verify, verify),

@@ -15,6 +15,7 @@ USAGE = """swingup: continuous-control policies with DDPG, in JAX
 
   swingup train ENV      train a policy         swingup train Pendulum-v1
   swingup train --seeds  several seeds          swingup train ENV --seeds 8
+  swingup sweep ENV      search settings        swingup sweep Pendulum-v1 --trials 20
   swingup eval RUN       evaluate a run         swingup eval RUN --episodes 100
   swingup resume RUN     go on with a run       swingup resume RUN --steps 20000
   swingup verify RUN     the same bits again?   swingup verify runs/...

@@ -119,6 +119,26 @@ def conclude_group(group: Group, as_json: bool) -> int:
     return 1 if group.failed else 0
 
 
+def conclude_sweep(found: dict[str, Any], env: str, unfinished: int, as_json: bool) -> int:
+    """Print a sweep's result, or how to resume it; returns the exit code: 1 if a trial failed."""
+    from swingup.cluster.sweep_report import lines
+
+    if unfinished > 0:
+        folder = shlex.quote(found["run"])
+        print(
+            f"swingup: interrupted, {unfinished} trials left; go on with: swingup resume {folder}",
+            file=sys.stderr,
+        )
+        return 75
+    for number_, why in found["failed"].items():
+        print(f"swingup: trial {number_} failed: {why}", file=sys.stderr)
+    if as_json:
+        emit(found)
+    else:
+        print("\n".join(lines(found, env)))
+    return 1 if found["failed"] else 0
+
+
 def conclude(run: Run, as_json: bool) -> int:
     """Print a run's result and the next step, or how to resume it; returns the exit code."""
     folder, result = shlex.quote(str(run.folder)), run.result

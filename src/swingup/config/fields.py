@@ -178,7 +178,7 @@ def from_word(field: Field, word: str, where: str) -> Any:
 
 def from_value(field: Field, value: Any, where: str) -> Any:
     """A value from TOML, JSON or Python as the field's type; InputError if it is not one."""
-    if value is None and field.optional:
+    if field.optional and (value is None or value == "none"):  # as on the command line; TOML has no null
         return None
     if field.many:
         items = value if isinstance(value, (list, tuple)) else [value] if field.kind is float else None

@@ -1,0 +1,1 @@
+"""Sweeps of settings, and training on several machines."""
