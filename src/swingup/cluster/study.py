@@ -100,7 +100,7 @@ class SweepFolder:
         from optuna.storages.journal import JournalFileBackend
 
         path = self.folder / "journal.log"
-        lock = FileLock(self.folder / "journal.lock")
+        lock: Any = FileLock(self.folder / "journal.lock")
         with lock:
             drop_half_line(path)
         return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))

@@ -27,7 +27,7 @@ from swingup.training.signals import StopRequest
 if TYPE_CHECKING:
     from swingup.loops.evaluation import Evaluation
 
-Say = Callable[[int, str], None]
+Say = Callable[[int, str], Any]
 
 
 class Evaluations(Callback):
