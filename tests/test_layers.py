@@ -17,6 +17,7 @@ FLOORS = [
     "envs",
     "loops",
     "storage",
+    "export",
     "reports",
     "runs",
     "training",

@@ -1,0 +1,1 @@
+"""Policies as single files that act without swingup: ONNX, NumPy, C, JavaScript, Python."""
