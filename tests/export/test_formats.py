@@ -6,10 +6,12 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
+from swingup.core import networks
 from swingup.core.networks import Actor
 from swingup.core.policy import Policy
 from swingup.core.running_statistics import RunningStatistics
@@ -22,7 +24,17 @@ from swingup.types import Spec
 rng = np.random.default_rng(7)
 
 
-def policy(obs=(3,), actions=(1,), low=-2.0, high=2.0, norm=False, seen=0, dtype="float32", hidden=(64, 48)):
+def policy(
+    obs=(3,),
+    actions=(1,),
+    low=-2.0,
+    high=2.0,
+    norm=False,
+    seen=0,
+    dtype="float32",
+    hidden=(64, 48),
+    **options,
+):
     """A policy with weights as large as trained ones, so that its actions fill the whole range."""
     size, outputs = int(np.prod(obs)), int(np.prod(actions))
     spec = Spec("Made-v0", obs, actions, dtype, as_bounds(low, outputs), as_bounds(high, outputs))
@@ -30,7 +42,7 @@ def policy(obs=(3,), actions=(1,), low=-2.0, high=2.0, norm=False, seen=0, dtype
     params = [
         {"w": rng.normal(size=(a, b)) / np.sqrt(a), "b": 0.1 * rng.normal(size=b)}
         | ({"scale": 1 + 0.1 * rng.normal(size=b)} if norm and b is not sizes[-1] else {})
-        for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+        for a, b in pairwise(sizes)
     ]
     params[-1].pop("scale", None)
     params[-1]["w"] *= 3 if norm or seen else 1
@@ -41,7 +53,7 @@ def policy(obs=(3,), actions=(1,), low=-2.0, high=2.0, norm=False, seen=0, dtype
         statistics = RunningStatistics(
             *(np.asarray(x, np.float32) for x in (seen, mean, seen * deviation**2))
         )
-    return Policy(Actor(size, outputs, hidden, layer_norm=norm), params, spec, statistics)
+    return Policy(Actor(size, outputs, hidden, layer_norm=norm, **options), params, spec, statistics)
 
 
 def as_bounds(value, n):
@@ -57,11 +69,14 @@ POLICIES = {
     "layer-norm": policy((11,), (2,), norm=True),
     "layer-norm, normalised": policy((5,), (4,), (-1, -2, -3, -4), (1, 2, 3, 9), norm=True, seen=300),
     "double": policy((3,), (2,), -0.1, 0.3, dtype="float64"),
+    "elu": policy((7,), (2,), activation="elu"),
+    "silu, layer-norm": policy((7,), (2,), norm=True, activation="silu"),
+    "tanh": policy((7,), (2,), activation="tanh"),
     "one layer": policy((6,), (2,), hidden=(5,)),
 }
 HERE = {"c": shutil.which("gcc") or shutil.which("cc"), "js": shutil.which("node")}
 formats = [
-    pytest.param(name, marks=pytest.mark.skipif(not HERE.get(name, True), reason=f"nothing runs .{name} here"))
+    pytest.param(name, marks=pytest.mark.skipif(not HERE.get(name, True), reason=f"no program runs {name}"))
     for name in FORMATS
 ]
 
@@ -157,7 +172,12 @@ def test_a_wrong_shape_is_said(tmp_path):
 
 
 def test_every_activation_is_in_every_table():
-    assert activations.ACTIVATIONS.keys() == interpreter.ACTIVATIONS.keys()
+    assert activations.ACTIVATIONS.keys() == interpreter.ACTIVATIONS.keys() == networks.ACTIVATIONS.keys()
+
+
+def test_an_activation_that_no_format_has_is_refused_with_those_there_are(tmp_path):
+    with pytest.raises(InputError, match="no format has the activation sine; they have relu"):
+        export(policy(activation="sine"), tmp_path / "policy.c", "c")
 
 
 @pytest.mark.parametrize("name", formats)
@@ -197,9 +217,7 @@ def test_an_unknown_format_is_refused_with_those_there_are(tmp_path):
 
 def test_a_name_from_elsewhere_puts_no_code_into_a_file(tmp_path):
     evil = '*/ int x; """\nimport os\n</script>`${1}'
-    named = dataclasses.replace(
-        POLICIES["plain"], spec=dataclasses.replace(POLICIES["plain"].spec, env=evil)
-    )
+    named = dataclasses.replace(POLICIES["plain"], spec=dataclasses.replace(POLICIES["plain"].spec, env=evil))
     for name in ("c", "js", "py"):
         text = FORMATS[name].make(program(named)).decode()
         assert "import os\n<" not in text

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from swingup.config.presets import base, pick
 from swingup.config.presets import presets as every_preset
 from swingup.config.settings import Config
 from swingup.errors import InputError
+from swingup.export.formats import FormatName
 from swingup.reports.wording import number
 from swingup.runs.compare import Metric
 from swingup.storage import trusted_modules
@@ -289,6 +291,43 @@ def refuse_within(wanted: Play, command: str) -> None:
 
 
 @dataclass(frozen=True)
+class Export:
+    """Write a run's whole policy as one file that acts without swingup, and compare it with the trainer's."""
+
+    run: Path | None = setting(None, "The run's folder.", positional="RUN")
+    format: FormatName = setting(
+        "onnx",
+        "onnx (a batch of any size), npz (NumPy arrays), c (C99, no library), js (Node and browsers) "
+        "or py (one Python file that needs NumPy alone).",
+    )
+    output: Path | None = setting(None, "The file to write; by default RUN/export/policy.FORMAT.")
+    best: bool = setting(False, "The policy of the best evaluation while training, instead of the last one.")
+    json: bool = setting(False, JSON)
+
+
+def export(wanted: Export, words: list[str]) -> int:
+    """swingup export RUN: the policy as a file, and how it agrees with the trainer's."""
+    from swingup.export.formats import examine
+    from swingup.export.parity import Parity
+    from swingup.runs.run import load
+
+    run = load(wanted.run or Path())
+    with output.working(f"exporting the policy of {wanted.run}"):
+        path = run.export(wanted.format, wanted.output, wanted.best)
+        found = examine(run.best if wanted.best else run.policy, path, wanted.format)
+    size, compared = path.stat().st_size, found if isinstance(found, Parity) else None
+    if wanted.json:
+        figures = dataclasses.asdict(compared) if compared else {"not_compared": found}
+        output.emit({"file": str(path), "bytes": size} | figures)
+    else:
+        print(f"{path}: {size:,} bytes; {compared.sentence if compared else f'not compared: {found}'}")
+    if compared and not compared.close:
+        print(f"swingup: {path}: does not act as the trainer's policy; do not use it", file=sys.stderr)
+        return 1
+    return 0
+
+
+@dataclass(frozen=True)
 class Compare:
     """Compare two runs, or two groups of runs that differ by seed: is B better than A?"""
 
@@ -396,6 +435,7 @@ COMMANDS = {
     "verify": Command(Verify, verify),
     "video": Command(Play, video),
     "watch": Command(Play, watch),
+    "export": Command(Export, export),
     "compare": Command(Compare, compare),
     "presets": Command(Presets, presets),
     "doctor": Command(Doctor, doctor),

@@ -20,6 +20,7 @@ USAGE = """swingup: continuous-control policies with DDPG, in JAX
   swingup resume RUN     go on with a run       swingup resume RUN --steps 20000
   swingup verify RUN     the same bits again?   swingup verify runs/...
   swingup video RUN      film greedy episodes   swingup video RUN --episodes 2
+  swingup export RUN     a file that acts       swingup export RUN --format c
   swingup watch RUN      show them in a window  swingup watch runs/...
   swingup compare A B    is B better than A?    swingup compare runs/a runs/b
   swingup presets        list named settings    swingup presets pendulum

@@ -11,7 +11,8 @@ from swingup import __version__
 from swingup.export.activations import ACTIVATIONS
 from swingup.export.program import Program, Step
 
-HEAD = """/* The policy of {env}, exported by swingup {version}. C99; needs math.h, allocates nothing, keeps no state.
+HEAD = """/* The policy of {env}, exported by swingup {version}. C99; needs math.h alone,
+   allocates nothing, keeps no state.
 
    Declare this in your program, and compile both: cc -O2 program.c policy.c -lm
 
@@ -91,7 +92,8 @@ int main(void) {
     for (int i = 0; i < {obs}; i++)
       if (scanf("%f", &observation[i]) != 1) return 0;
     swingup_policy(observation, action);
-    for (int i = 0; i < {actions}; i++) printf("%.{digits}g%c", (double)action[i], i < {actions} - 1 ? ' ' : '\\n');
+    for (int i = 0; i < {actions}; i++) printf("%.{digits}g ", (double)action[i]);
+    printf("\\n");
   }
 }
 #endif

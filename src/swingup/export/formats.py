@@ -54,3 +54,11 @@ def export(policy: Policy, path: str | Path, name: str) -> Path:
     except OSError as error:
         raise InputError(f"{path}: the policy cannot be written ({error.strerror})") from error
     return path
+
+
+def examine(policy: Policy, path: Path, name: str) -> parity.Parity | str:
+    """How an exported file compares with its policy, or why it could not be run here."""
+    try:
+        return parity.compare(policy, path, FORMATS[name].run)
+    except parity.Missing as missing:
+        return str(missing)

@@ -8,6 +8,8 @@ import numpy as np
 
 ACTIVATIONS = {
     "relu": lambda x: np.maximum(x, 0),
+    "elu": lambda x: np.where(x > 0, x, np.expm1(np.where(x > 0, 0, x))),
+    "silu": lambda x: x * (0.5 + 0.5 * np.tanh(0.5 * x)),
     "tanh": np.tanh,
 }
 

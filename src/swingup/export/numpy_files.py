@@ -7,6 +7,7 @@ import io
 import json
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,9 @@ def npz(program: Program) -> bytes:
 
     `swingup.export.interpreter.load` acts with it and shows how; that file needs NumPy alone.
     """
-    arrays = {f"{i}.{k}": v for i, step in enumerate(program.steps) for k, v in step.arrays.items()}
+    arrays: dict[str, Any] = {
+        f"{i}.{k}": v for i, step in enumerate(program.steps) for k, v in step.arrays.items()
+    }
     file = io.BytesIO()
     np.savez(file, program=np.array(json.dumps(program.about)), **arrays)
     return file.getvalue()

@@ -38,7 +38,7 @@ def onnx_model(program: Program) -> bytes:
         ir_version=IR,
         producer_name="swingup",
         producer_version=__version__,
-        doc_string=f"The greedy policy of {program.title}: from the raw observation to the action in its units.",
+        doc_string=f"The greedy policy of {program.title}: raw observation -> action in its units.",
     )
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()
@@ -110,4 +110,5 @@ class Graph:
         above = self.node("Mul", self.constant(high, dtype), self.node("Div", self.node("Add", one, x), two))
         total = self.node("Add", below, above)
         # Clip takes single numbers only; these two take one for each dimension.
-        return self.node("Min", self.node("Max", total, self.constant(low, dtype)), self.constant(high, dtype))
+        least = self.node("Max", total, self.constant(low, dtype))
+        return self.node("Min", least, self.constant(high, dtype))

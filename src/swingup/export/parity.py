@@ -44,6 +44,15 @@ class Parity:
         """Whether the file agrees: to TOLERANCE, or as well as float32 can at these observations."""
         return self.difference <= max(TOLERANCE, 4 * self.rounding)
 
+    @property
+    def sentence(self) -> str:
+        """The comparison in words."""
+        return (
+            f"largest difference from the trainer's policy {self.difference:.1e} of the action's range over "
+            f"{RANDOM:,} random and {EXTREME} extreme observations (float32's own rounding: "
+            f"{self.rounding:.1e}); {self.microseconds:.3g} us an action · {self.by}"
+        )
+
 
 # Runs a file on obs[B, O]: actions[B, A], microseconds a call, and the name of what ran it.
 Runner = Callable[[Path, np.ndarray, Policy], tuple[np.ndarray, float, str]]

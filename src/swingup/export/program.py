@@ -16,6 +16,7 @@ from swingup.core.networks import Actor
 from swingup.core.policy import Policy
 from swingup.core.running_statistics import LIMIT, RunningStatistics
 from swingup.errors import InputError
+from swingup.export.activations import ACTIVATIONS
 from swingup.types import Spec
 
 # What layer norm adds to the variance (`core.networks.hidden`).
@@ -105,7 +106,6 @@ def rescaling(spec: Spec) -> Step:
 
 def actor_steps(actor: Actor, params: Any) -> Iterator[Step]:
     """The steps of `core.networks.Actor`."""
-    del actor
     *inner, last = [{k: np.asarray(v) for k, v in layer.items()} for layer in params]
     for layer in inner:
         if "scale" in layer:
@@ -113,9 +113,16 @@ def actor_steps(actor: Actor, params: Any) -> Iterator[Step]:
             yield Step("layer_norm", {"scale": layer["scale"], "b": layer["b"]}, {"epsilon": EPSILON})
         else:
             yield Step("dense", {"w": layer["w"], "b": layer["b"]})
-        yield Step("activation", values={"name": "relu"})
+        yield nonlinearity(actor.activation)
     yield Step("dense", {"w": last["w"], "b": last["b"]})
-    yield Step("activation", values={"name": "tanh"})
+    yield nonlinearity("tanh")
+
+
+def nonlinearity(name: str) -> Step:
+    """The step of an activation; InputError for one that the formats do not have."""
+    if name not in ACTIVATIONS:
+        raise InputError(f"export: no format has the activation {name}; they have {', '.join(ACTIVATIONS)}")
+    return Step("activation", values={"name": name})
 
 
 # How each kind of actor is taken apart: a function of the actor and its parameters.

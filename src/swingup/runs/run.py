@@ -135,6 +135,17 @@ class Run:
 
         return HTML("\n".join(inline(clip.path) for clip in self.film(episodes, seed, best)))
 
+    def export(self, format: str = "onnx", path: str | Path | None = None, best: bool = False) -> Path:
+        """Write the greedy policy as one file that acts without swingup; returns its path.
+
+        format: onnx, npz, c, js or py; path: by default export/policy.FORMAT in the run's folder. Raises
+        InputError for a network that cannot be exported or a package that is missing.
+        """
+        from swingup.export.formats import export
+
+        name = f"{'best' if best else 'policy'}.{format}"
+        return export(self.best if best else self.policy, path or self.folder / "export" / name, format)
+
     def watch(self, episodes: int = 3, seed: int | None = None, best: bool = False) -> Evaluation:
         """Play greedy episodes in a window; InputError where there is no display."""
         used = self.config.seed if seed is None else seed
