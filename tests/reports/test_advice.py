@@ -80,6 +80,28 @@ class Astronomic(Field):
         return 1e30 * super().reward(x, action)
 
 
+class Far(Field):
+    """Observations so large that the untrained actor is at a bound and has no gradient."""
+
+    def obs(self):
+        return np.array([1e7 * self.x, 1e8], np.float32)
+
+
+class Chance(Field):
+    """Six action dimensions that only cost, and rewards by chance, which a critic may take for a skill."""
+
+    action_space = gymnasium.spaces.Box(-1, 1, (6,), np.float32)
+    observation_space = gymnasium.spaces.Box(-1e9, 1e9, (8,), np.float32)
+
+    def step(self, action):
+        self.x, self.t = float(np.clip(self.x + 0.3 * action[0], -10, 10)), self.t + 1
+        reward = self.np_random.normal() - 0.1 * np.square(action).sum()
+        return self.obs(), float(reward), self.t >= 20, False, {}
+
+    def obs(self):
+        return np.concatenate([[self.x, 1.0], self.np_random.normal(size=6)]).astype(np.float32)
+
+
 class Rich(Field):
     def reward(self, x, action):
         return 1e6 * super().reward(x, action)
@@ -100,8 +122,9 @@ def remarks(run):
 
 
 def flags(text):
-    """The settings that the advice names, as keyword arguments."""
-    found = re.findall(r"--([a-z-]+)(?: (-?[\w.+-]+))?", text)
+    """The settings that the advice names first, as keyword arguments."""
+    first = text.split("; try ")[1].split(", then ")[0]
+    found = re.findall(r"--([a-z-]+)(?: (-?[\w.+-]+))?", first)
     return {
         name.replace("-", "_"): number(value) for name, value in found if name != "seed"
     }  # the last resort
@@ -133,13 +156,32 @@ def stuck(run):
     return last(run, "saturation")
 
 
+def promised(run):
+    """How far Q is above the best training return."""
+    return last(run, "q_start") - max(run.episodes["return"])
+
+
+def size_of_q(run):
+    return abs(last(run, "q_start"))
+
+
+def motionless(run):
+    return float(last(run, "actor_gradient") < 1e-9)
+
+
 def overflowed(run):
     return float(not np.isfinite(last(run, "critic_gradient")))
 
 
+MANY_UPDATES = {
+    "hidden": (64, 64), "critic_lr": 3e-3, "updates": 4, "batch": 16, "capacity": 500, "gamma": 0.99,
+}  # fmt: skip
 # diagnosis -> task, its settings, the size of the problem, the factor by which the advice makes it smaller
 TRIALS = {
     "actor saturated": (Metres, {}, stuck, 0.5),
+    "values explode": (Field, {"hidden": (64, 64), "critic_lr": 0.03, "tau": 1.0}, size_of_q, 1e-3),
+    "critic overestimates": (Chance, MANY_UPDATES, promised, 0.1),
+    "actor stands still": (Far, {}, motionless, 0.5),
     "range too narrow": (Field, {"preset": "d4pg", "value_low": -1.0, "value_high": 1.0}, missed, 0.5),
     "no reward signal": (Spring, {"uniform": False, "episode_steps": 200}, reached, 1.0),
     "only action costs": (Costly, {"uniform": False}, reached, 1.0),
