@@ -10,6 +10,8 @@ sample of the same cases.
     workers    environments' processes killed, raising, hanging
     evaluating an evaluation whose environment raises, answers NaN, hangs or exits
     contract   forty ways to break an environment's contract, at the first, second, sixth and 1001st step
+    starts     a start-up killed at each of its changes of the file system, and begun again
+    folders    links, pipes and empty files at every place of a run's folder; interrupts of learn
     hostile    run folders made to execute, open or import something
     disks      the disk taken away under every writer of a run
     signals    SIGTERM in every phase of a run
@@ -46,6 +48,7 @@ import faultcases.evaluating  # noqa: E402
 import faultcases.folders  # noqa: E402
 import faultcases.hostile  # noqa: E402
 import faultcases.saves  # noqa: E402
+import faultcases.starts  # noqa: E402
 import faultcases.troubled  # noqa: E402
 from faultcases import runs  # noqa: E402
 from swingup.storage import checkpoint_writer  # noqa: E402
@@ -231,6 +234,17 @@ def disks(wanted: Wanted) -> Iterator[Row]:
     )
     what = "the disk taken away under a writer (ENOSPC, limited files)"
     yield Row("disks", what, len(names), len(bad), time.monotonic() - started, wanted.command("disks"), note)
+
+
+def starts(wanted: Wanted) -> Iterator[Row]:
+    """A start-up killed at each of its first changes of the file system, then the same command line."""
+    started, cases = time.monotonic(), faultcases.starts.CASES[: wanted.count]
+    found = [(case, faultcases.starts.problem(*case, wanted.folder / "run")) for case in cases]
+    bad = [f"{case}: {why}" for case, why in found if why]
+    what, note = "a start-up killed, the same line begins it", "; ".join(bad[:3]) or "each ran to its end"
+    yield Row(
+        "starts", what, len(cases), len(bad), time.monotonic() - started, wanted.command("starts"), note
+    )
 
 
 def folders(wanted: Wanted) -> Iterator[Row]:
@@ -473,6 +487,7 @@ PARTS: dict[str, Callable[[Wanted], Iterator[Row]]] = {
     "evaluating": evaluating,
     "hostile": hostile,
     "disks": disks,
+    "starts": starts,
     "folders": folders,
     "signals": signals,
     "contract": contract,
@@ -529,6 +544,7 @@ PROMISES = {
     "and ends with 75; resumed, it ends in the same bytes",
     "contract": "A step that breaks the environment's contract is refused before replay, "
     "and the field is named",
+    "starts": "A run that is killed while it starts is begun by the same command line",
     "folders": "What is not a plain file of ours is refused in one line, and an interrupt loses nothing",
     "cost": "What this costs",
 }

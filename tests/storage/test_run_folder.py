@@ -3,21 +3,18 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from dataclasses import asdict
 
 import pytest
 
 import swingup
+from faultcases import starts
 from swingup.cli.main import run as cli
 from swingup.config.presets import base
 from swingup.errors import InputError
 from swingup.runs.group import Group
 from swingup.storage.run_folder import find_run, new_folder, read_result, write_settings
 
-TINY = ["--steps=40", "--warmup=10", "--hidden=8", "--batch=4", "--capacity=100", "--final-episodes=1",
-        "--eval-episodes=1", "--eval-every=100", "--threads=1", "--quiet"]  # fmt: skip
 RESULT = {"mean": 1.0, "std": None, "ci95": None, "episodes": 1, "steps": 40, "seconds": 1.0, "run": "x"}
 ABOUT = {"env": "Pendulum-v1", "preset": "pendulum", "mode": "process", "seeds": [0, 1], "command": "train"}
 
@@ -119,34 +116,9 @@ def test_commands_are_added_whatever_bytes_came_before(tmp_path):
 # Start-ups that were killed
 
 
-def left_by(at, words, folder):
-    """A folder as a start-up leaves it that is killed at its `at`-th change of the file system under it."""
-    code = (
-        "import os, sys\nfrom swingup.cli.main import run\nseen = 0\n"
-        "def watch(event, args):\n"
-        "    global seen\n"
-        "    name = str(args[-2] if event == 'os.rename' else args[0]) if args else ''\n"
-        "    if event in ('open', 'os.mkdir', 'os.rename') and name.startswith(FOLDER):\n"
-        "        if event == 'open' and not (args[2] & (os.O_WRONLY | os.O_RDWR)): return\n"
-        "        seen += 1\n"
-        "        if seen == AT: os._exit(9)\n"
-        "sys.addaudithook(watch)\n"
-        "os._exit(run(sys.argv[1:]))\n"
-    )
-    code = code.replace("FOLDER", repr(str(folder))).replace("AT", str(at))
-    return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True).returncode
-
-
-@pytest.mark.parametrize(
-    ("at", "seeds"), [(1, ()), (2, ()), (3, ()), (4, ()), (3, ("--seeds=2",)), (6, ("--seeds=2",))]
-)
-def test_the_line_that_began_a_run_begins_it_again_wherever_its_start_was_killed(at, seeds, tmp_path, capsys):
-    folder = tmp_path / "run"
-    words = ["train", "Pendulum-v1", *TINY, *seeds, "--run-dir", str(folder), "--resume"]
-    assert left_by(at, words, folder) == 9
-    assert cli(words) == 0, capsys.readouterr().err
-    assert not list(folder.glob("**/.*.part"))
-    assert all(read_result(path)["steps"] == 40 for path in ([*folder.glob("seed-*")] if seeds else [folder]))
+@pytest.mark.parametrize("case", [starts.CASES[i] for i in (0, 1, 2, 3, 14, 17)], ids=str)
+def test_the_line_that_began_a_run_begins_it_again_wherever_its_start_was_killed(case, tmp_path):
+    assert not starts.problem(*case, tmp_path / "run")
 
 
 def test_a_run_begins_in_an_empty_folder_and_in_what_a_killed_start_left(tmp_path):
