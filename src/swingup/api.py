@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from swingup.cluster.train import train_on_cluster
 from swingup.config.presets import base
 from swingup.config.settings import apply
 from swingup.envs.gym_env import GymEnv
@@ -17,7 +18,6 @@ from swingup.storage import trusted_modules
 from swingup.storage.run_folder import find_run, is_group, read_config
 from swingup.training.build import RunBuilder
 from swingup.training.options import Options
-from swingup.training.session import run_training
 
 if TYPE_CHECKING:
     from swingup.reports.callback import Callback
@@ -61,7 +61,7 @@ def train(
     options = Options(Path(run_dir) if run_dir else None, quiet, record, render)
     command = f"swingup.train({name!r}, {arguments})"
     if seeds is None:
-        return with_result(run_training(builder, env, options, command, callbacks=callbacks))
+        return with_result(train_on_cluster(builder, env, options, command, callbacks=callbacks))
     from swingup.multiseed.seeds import Seeds, numbers
     from swingup.multiseed.train import complete, train_seeds
     from swingup.runs.group import mode_of
@@ -97,7 +97,7 @@ def resume(
     old = find_run(folder)
     builder = RunBuilder(read_config(old))
     options = Options(old, quiet, require_exact=require_exact, weights_only=weights_only)
-    run = run_training(
+    run = train_on_cluster(
         builder if steps is None else builder.longer(steps),
         env or Run(old).env,
         options,

@@ -125,9 +125,9 @@ def train(wanted: Train, words: list[str]) -> int:
     if old is not None:
         builder = RunBuilder(read_config(find_run(old)))
     env = trusted_modules.check(builder.env, old or wanted.config or Path("settings"))
-    from swingup.training.session import run_training
+    from swingup.cluster.train import train_on_cluster
 
-    return output.conclude(run_training(builder, env, options, command, old), wanted.json)
+    return output.conclude(train_on_cluster(builder, env, options, command, old), wanted.json)
 
 
 def train_group(wanted: Train, builder: RunBuilder, options: Options, threads: bool, command: str) -> int:
@@ -152,6 +152,13 @@ class Resume:
         "Environment steps in all; by default the run's own setting.",
         aliases="total-timesteps",
     )
+    workers: int | None = setting(
+        None, "Another number of workers than before; the bits do not depend on it.", values="[1, 1024]"
+    )
+    address: str | None = setting(None, "With --on ray: the address of a cluster's head, as for train.")
+    patience: float = setting(
+        60.0, "With --on ray: seconds to wait for lost workers, as for train.", values="(0, 1e6]"
+    )
     quiet: bool = setting(False, "No progress: only the closing line.")
     record: bool = setting(False, "Film training episodes, as for train.")
     require_exact: bool = setting(
@@ -167,13 +174,19 @@ class Resume:
 def resume(wanted: Resume, words: list[str]) -> int:
     """swingup resume RUN"""
     from swingup.cluster.study import is_sweep
+    from swingup.cluster.train import train_on_cluster
     from swingup.runs.run import Run
-    from swingup.training.session import run_training
 
     assert wanted.run is not None
     command, quiet = shlex.join(["swingup", "resume", *words]), wanted.quiet or wanted.json
     options = Options(
-        None, quiet, wanted.record, require_exact=wanted.require_exact, weights_only=wanted.weights_only
+        None,
+        quiet,
+        wanted.record,
+        require_exact=wanted.require_exact,
+        weights_only=wanted.weights_only,
+        address=wanted.address,
+        patience=wanted.patience,
     )
     if is_group(wanted.run):
         from swingup.multiseed.train import resume_seeds
@@ -187,7 +200,9 @@ def resume(wanted: Resume, words: list[str]) -> int:
     builder = RunBuilder(read_config(old))
     if wanted.steps is not None:
         builder = builder.longer(wanted.steps)
-    return output.conclude(run_training(builder, Run(old).env, options, command, old), wanted.json)
+    if wanted.workers is not None:
+        builder = builder.replace(workers=wanted.workers)
+    return output.conclude(train_on_cluster(builder, Run(old).env, options, command, old), wanted.json)
 
 
 @dataclass(frozen=True)

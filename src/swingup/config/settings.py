@@ -14,6 +14,7 @@ from swingup.config.fields import check_ranges, fields, from_value, setting
 from swingup.errors import InputError, nearest
 from swingup.types import Precision
 
+Place = Literal["ray"]
 Noise = Literal["gaussian", "ou", "pink", "decay"]
 Weights = Literal["paper", "tflearn"]
 Activation = Literal["relu", "elu", "silu", "tanh"]
@@ -93,6 +94,13 @@ class Config:
         "is restarted, and its episode repeated.",
         ENVIRONMENT,
         values="[1, 1024]",
+    )
+
+    on: Place | None = setting(
+        None,
+        "Where --workers are: ray has them on a Ray cluster, of this machine or of --address; "
+        "by default they are processes of this machine.",
+        ENVIRONMENT,
     )
 
     hidden: tuple[int, ...] = setting(
@@ -380,6 +388,15 @@ def check(config: Config) -> Config:
     if config.n_step * config.envs > config.capacity:
         raise InputError(
             f"--n-step {config.n_step}: longer than replay holds (--capacity {config.capacity}); raise it"
+        )
+    if config.on is not None and config.workers is None:
+        raise InputError(
+            f"--on {config.on}: how many workers? Add --workers, for example --workers 4 --envs 4"
+        )
+    if config.on is not None and config.workers is not None and config.workers > config.envs:
+        raise InputError(
+            f"--workers {config.workers}: more than environments (--envs {config.envs}); "
+            f"give --envs {config.workers} or more, or fewer workers"
         )
     for name in ("envs", "batch"):
         if getattr(config, name) % config.devices:

@@ -14,11 +14,13 @@ class HostCollector:
     """Steps N Python environments and packs their transitions; starts the next episode where one ended.
 
     obs[N, O]: the observations for which the next actions are chosen. At an episode's end that is the first
-    one of the next episode, while the row keeps the true successor.
+    one of the next episode, while the row keeps the true successor. first: the number in the run of the first
+    environment, where others are stepped elsewhere.
     """
 
-    def __init__(self, env: VectorEnv, seed: int):
-        self.env, self.seed, self.layout = env, seed, Layout(env.spec.obs_size, env.spec.action_size)
+    def __init__(self, env: VectorEnv, seed: int, first: int = 0):
+        self.env, self.seed, self.first = env, seed, first
+        self.layout = Layout(env.spec.obs_size, env.spec.action_size)
         self.begun = np.zeros(env.n, np.int64)
         self.ret, self.length = np.zeros(env.n), np.zeros(env.n, np.int64)
         # The actions of each running episode: repeated from its seed, they restore it.
@@ -27,10 +29,7 @@ class HostCollector:
 
     def begin_episodes(self, where: np.ndarray) -> np.ndarray:
         """Reset the environments selected by where[N]; returns obs[N, O], meaningful only for those."""
-        seeds = [
-            int(episode_seed(self.seed, TRAIN, i, int(self.begun[i]))) if w else None
-            for i, w in enumerate(where)
-        ]
+        seeds = [self.seed_of(i, int(self.begun[i])) if w else None for i, w in enumerate(where)]
         self.begun += where
         self.ret[where], self.length[where] = 0, 0
         for i in np.flatnonzero(where):
@@ -73,7 +72,7 @@ class HostCollector:
         self.journals = [list(saved[f"journal.{i}"]) for i in range(self.env.n)]
         lost = np.zeros(self.env.n, bool)
         for i, journal in enumerate(self.journals):
-            seed = int(episode_seed(self.seed, TRAIN, i, int(self.begun[i]) - 1))
+            seed = self.seed_of(i, int(self.begun[i]) - 1)
             try:
                 actions = np.array(journal, np.float32).reshape(-1, self.layout.action_size)
                 again = self.env.restore_episode(i, seed, actions)
@@ -88,5 +87,9 @@ class HostCollector:
 
     def finished(self, i: int, terminated: bool) -> Episode:
         number = int(self.begun[i]) - 1
-        seed = int(episode_seed(self.seed, TRAIN, i, number))
-        return Episode(i, number, seed, float(self.ret[i]), int(self.length[i]), terminated)
+        seed = self.seed_of(i, number)
+        return Episode(self.first + i, number, seed, float(self.ret[i]), int(self.length[i]), terminated)
+
+    def seed_of(self, i: int, number: int) -> int:
+        """The seed of an episode of environment i."""
+        return int(episode_seed(self.seed, TRAIN, self.first + i, number))

@@ -77,13 +77,14 @@ class RunBuilder:
             n=c.envs,
             copies=min(EVAL_COPIES, max(c.eval_episodes, c.final_episodes)),
             limit=c.episode_steps,
-            workers=c.workers,
+            workers=c.workers if c.on is None else None,
             devices=c.devices,
             threads=c.threads,
             exact=options.require_exact,
             record=options.record,
             render=options.render,
             quiet=options.quiet,
+            elsewhere=c.on is not None,
         )
 
     def check(self, spec: Spec) -> None:
@@ -117,6 +118,9 @@ class RunBuilder:
         """
         from swingup.reports.metrics_logger import log_interval
 
+        if self.config.on is not None:
+            what = "only train and resume have workers on a cluster"
+            raise InputError(f"--on {self.config.on}: {what}; use swingup resume, or train without --on")
         c, made = self.config, self.plan(envs.evaluation.spec)
         every = (log_interval(made.rows), c.eval_every, c.save_every or c.eval_every)
         if not in_jax(c.env):

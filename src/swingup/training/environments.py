@@ -34,7 +34,8 @@ class EnvironmentRequest:
     source: an id, a Gymnasium object or a function that makes one; name: its name in errors; n: environments
     to train on; copies: environments to evaluate on side by side; limit: steps after which an episode is
     truncated; workers: processes that step them (None: this one); devices: how many share them; threads,
-    exact: see `runtime.prepare`; record, render: whether the first one draws.
+    exact: see `runtime.prepare`; record, render: whether the first one draws; elsewhere: whether others make
+    those to train on.
     """
 
     source: Any
@@ -49,6 +50,7 @@ class EnvironmentRequest:
     record: bool = False
     render: bool = False
     quiet: bool = False
+    elsewhere: bool = False
 
 
 @contextmanager
@@ -56,8 +58,11 @@ def open_environments(wanted: EnvironmentRequest) -> Iterator[Environments]:
     """Make the environments of a run, and close them at the end; what fails there is one warning."""
     opened: list[VectorEnv] = []
     try:
-        if in_jax(wanted.name):
-            training: Any = in_compiled_loop(wanted)
+        if wanted.elsewhere:
+            training: Any = None
+            refuse_here(wanted)
+        elif in_jax(wanted.name):
+            training = in_compiled_loop(wanted)
         else:
             training = in_this_process(wanted) if wanted.workers is None else in_workers(wanted, wanted.n)
             opened.append(training)
@@ -116,6 +121,19 @@ def in_compiled_loop(wanted: EnvironmentRequest) -> Any:
 
         share_devices(wanted.devices)  # too few devices are an error now, before there is a run folder
     return find(wanted.name)
+
+
+def refuse_here(wanted: EnvironmentRequest) -> None:
+    """InputError for what environments of other machines cannot do."""
+    refuse_devices(wanted)
+    if in_jax(wanted.name):
+        raise InputError(
+            f"--on: {wanted.name} is compiled together with the training; leave --on and --workers out"
+        )
+    if wanted.record or wanted.render:
+        raise InputError(
+            "--on: environments of other machines are not drawn; film afterwards: swingup video RUN"
+        )
 
 
 def refuse_devices(wanted: EnvironmentRequest) -> None:

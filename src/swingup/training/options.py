@@ -32,6 +32,18 @@ class Options:
         "On a GPU: use only operations that give the same bits each time.",
         SHOWING,
     )
+    address: str | None = setting(
+        None,
+        "With --on ray: a cluster's head, host:port, its token in RAY_AUTH_TOKEN; by default a cluster "
+        "is started on this machine, for this run.",
+        SHOWING,
+    )
+    patience: float = setting(
+        60.0,
+        "With --on ray: seconds to wait for lost workers, before the run stops with a checkpoint.",
+        SHOWING,
+        values="(0, 1e6]",
+    )
     weights_only: bool = setting(
         False,
         "When resuming a run whose saved replay is damaged: use its weights, a new replay and new episodes.",
