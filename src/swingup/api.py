@@ -18,6 +18,7 @@ from swingup.storage import trusted_modules
 from swingup.storage.run_folder import find_run, is_group, read_config
 from swingup.training.build import RunBuilder
 from swingup.training.options import Options
+from swingup.training.start import network_settings
 
 if TYPE_CHECKING:
     from swingup.reports.callback import Callback
@@ -56,7 +57,9 @@ def train(
     if isinstance(env, str):
         trusted_modules.allow(env)
     name = env if isinstance(env, str) else name_of_source(env)
-    builder = RunBuilder(apply(base(name, preset), {"env": name, **settings}, "train"))
+    kept = (settings.get("from_keep"), settings.get("keep"))
+    taken = network_settings(settings.get("from_run"), "weights" in kept)
+    builder = RunBuilder(apply(base(name, preset), {"env": name, **taken, **settings}, "train"))
     arguments = ", ".join(f"{k}={v!r}" for k, v in {"preset": preset, **settings}.items())
     options = Options(Path(run_dir) if run_dir else None, quiet, record, render)
     command = f"swingup.train({name!r}, {arguments})"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import gymnasium
 import numpy as np
@@ -17,9 +18,14 @@ from swingup.core.policy import Policy
 from swingup.envs.gym_env import GymEnv, name_of
 from swingup.envs.registry import factory
 from swingup.errors import InputError
-from swingup.storage import policy_file, trusted_modules
+from swingup.storage import trusted_modules
+from swingup.storage.model_file import Model, load_model, save_model
 from swingup.training.build import RunBuilder
 from swingup.training.signals import deferred_signals
+from swingup.training.start import learner_arrays, learner_snapshot, network_settings, shaping
+
+if TYPE_CHECKING:
+    from swingup.loops.host import HostLoop
 
 
 class class_or_instance:
@@ -71,36 +77,55 @@ class DDPG:
     def configure(self, env: str, preset: str, settings: dict[str, Any]) -> None:
         """Set what a model has besides its environment, before it has learnt or loaded anything."""
         unlimited = {"env": env, "steps": 2**31 - 1}  # `learn` says how many
-        self.config = check(apply(base(env, preset), unlimited | settings, self.name))
+        kept = (settings.get("from_keep"), settings.get("keep"))
+        taken = network_settings(settings.get("from_run"), "weights" in kept)
+        self.config = check(apply(base(env, preset), unlimited | taken | settings, self.name))
         self.rng = np.random.default_rng(self.config.seed)
         self.loop: Any = None
-        self.loaded: Policy | None = None
+        self.loaded: Model | None = None
 
     def learn(self, total_timesteps: int) -> Self:
         """Train for so many more environment steps; returns self.
 
         An interrupt is raised after the iteration that is being computed, so that the model stays usable.
         """
-        from swingup import runtime
-
-        runtime.prepare(self.config.threads)
-        from swingup.loops.host import HostLoop
-
-        if self.env is None or (self.loop is None and self.loaded is not None):
-            raise InputError(
-                f"{self.name}: a loaded policy acts, it cannot go on learning "
-                "(its critic and replay are not in the file); train a new one"
-            )
         if self.loop is None:
-            builder = RunBuilder(self.config)
-            builder.check(self.env.spec)
-            self.loop = HostLoop(builder.plan(self.env.spec), self.env, self.config.seed, every=())
+            self.loop = self.make_loop()
         self.loop.end = self.loop.steps + total_timesteps  # no log or evaluation is due before
         with deferred_signals() as handle_signals:
             while self.loop.steps < self.loop.end:
                 self.loop.step()
                 handle_signals()
         return self
+
+    def make_loop(self) -> HostLoop:
+        """The loop of a model that has not learnt yet, or that goes on from a file."""
+        from swingup import runtime
+
+        runtime.prepare(self.config.threads)
+        from swingup.loops.host import HostLoop
+
+        if self.loaded is not None and not self.loaded.arrays:
+            raise InputError(
+                f"{self.name}: this file holds a policy alone, which acts and cannot go on learning; "
+                "save(path) without learner=False keeps critics and optimisers, too"
+            )
+        if self.env is None:
+            source = trusted_modules.check(self.config.env, Path(self.config.env))
+            self.env = GymEnv(factory(source), self.config.envs, limit=self.config.episode_steps)
+        builder = RunBuilder(self.config)
+        builder.check(self.env.spec)
+        plan = builder.plan(self.env.spec)
+        if self.loaded is not None:
+            plan = dataclasses.replace(plan, uniform=False)  # a policy that has learnt fills replay
+        start = None if self.loaded is not None else builder.start(self.env.spec)
+        loop = HostLoop(plan, self.env, self.config.seed, every=())
+        if self.loaded is not None:
+            loop.restore(learner_snapshot(loop, self.loaded.arrays, self.config.env))
+            self.loaded = None
+        elif start is not None:
+            loop.begin(start)
+        return loop
 
     @property
     def name(self) -> str:
@@ -113,7 +138,7 @@ class DDPG:
             if self.loop is None:
                 raise InputError(f"{self.name}: nothing learnt yet; call learn(steps) or load(path) first")
             return self.loop.policy()
-        return self.loaded
+        return self.loaded.policy
 
     def predict(self, obs: Any, deterministic: bool = True) -> tuple[np.ndarray, None]:
         """The action for one observation or a batch, in the environment's units, and None as recurrent state.
@@ -131,24 +156,47 @@ class DDPG:
             action = spec.to_env(np.clip(unit + self.rng.normal(0, 1, unit.shape) * self.config.sigma, -1, 1))
         return action, None
 
-    def save(self, path: str | Path) -> None:
-        """Write the greedy policy as a safetensors file (no pickle), by default with that ending."""
-        policy_file.save_policy(with_ending(path), self.policy)
+    def save(self, path: str | Path, learner: bool = True) -> None:
+        """Write the model as a safetensors file (no pickle), by default with that ending.
+
+        learner: whether critics, optimisers and settings are in it, so that a model that is loaded can go on
+        learning; without them it is the policy's small file. Replay is not in it.
+        """
+        save_model(with_ending(path), self.model if learner else Model(self.policy, {}, {}))
+
+    @property
+    def model(self) -> Model:
+        """What a file keeps of this model."""
+        if self.loaded is not None:
+            return self.loaded
+        policy = self.policy
+        while not self.loop.settled:  # an interrupt leaves an iteration that is computed and not counted
+            self.loop.step(ahead=False)
+        return Model(policy, dataclasses.asdict(self.config), learner_arrays(self.loop.snapshot()))
 
     @class_or_instance
     def load(owner: Any, path: str | Path, env: Any = None) -> Any:
-        """Load a saved policy, to predict only: `DDPG.load(path)` is a new model.
+        """Load what `save` wrote: `DDPG.load(path)` is a new model, with the settings that it was saved with.
 
-        env: an environment that the policy is to fit; InputError where its sizes or bounds are others.
+        It acts, and `learn` goes on from the saved weights, optimisers and counters: its policy fills a new
+        replay for as many steps as a warm-up has. `model.load(path)` keeps the model's own settings, except
+        for those of the networks. env: an environment for the policy, by default the saved one's id;
+        InputError where its sizes or bounds are others.
         """
-        policy = policy_file.load_policy(with_ending(path))
+        saved = load_model(with_ending(path))
         model = owner if isinstance(owner, DDPG) else owner.__new__(owner) if env is None else owner(env)
-        if model is not owner and env is None:
-            model.env = None
-            model.configure(policy.spec.env, "auto", {})
-        elif model.env is not None:
-            policy.check(model.env.spec)
-        model.loop, model.loaded = None, policy
+        settings = {"env": saved.policy.spec.env, "preset": "ddpg", **saved.settings, "from_run": None}
+        if model is not owner:
+            if env is None:
+                model.env = None
+            elif model.env is not None:
+                settings |= {"env": model.config.env, "envs": model.env.n}
+            model.configure(settings["env"], settings["preset"], settings)
+        else:
+            model.config = check(apply(model.config, shaping(saved.settings, weights=False), str(path)))
+        if model.env is not None:
+            saved.policy.check(model.env.spec)
+        model.loop, model.loaded = None, saved
         return model
 
 

@@ -30,6 +30,7 @@ from swingup.storage import trusted_modules
 from swingup.storage.run_folder import find_run, is_group, read_config, unstarted
 from swingup.training.build import RunBuilder
 from swingup.training.options import SHOWING, Options
+from swingup.training.start import network_settings
 
 JSON = "The result as one JSON line on stdout, nothing else."
 IMPORT = (
@@ -73,7 +74,12 @@ def defaults_of(command: Command, name: str, words: list[str]) -> dict[str, Any]
         return {"episodes": EPISODES[name]} if name in EPISODES else {}
     first = parse(command.takes, name, words)
     env = first.settings.env or ("Pendulum-v1" if command.takes is Bench else "")
-    return dataclasses.asdict(base(env, first.settings.preset, first.config))
+    begin = base(env, first.settings.preset, first.config)
+    if command.takes is Train and resumed(first) is not None:
+        return dataclasses.asdict(begin)  # the run has settings of its own, and its source may be gone
+    kept = (first.settings.from_keep, begin.from_keep)
+    taken = network_settings(first.settings.from_run or begin.from_run, "weights" in kept)
+    return dataclasses.asdict(begin) | taken
 
 
 @dataclass(frozen=True)
@@ -114,8 +120,7 @@ def train(wanted: Train, words: list[str]) -> int:
     options = replace(wanted.reporting, quiet=wanted.reporting.quiet or wanted.json)
     if wanted.resume and options.run_dir is None:
         raise InputError("--resume: of which run? Name its folder with --run-dir, or use: swingup resume RUN")
-    there = options.run_dir if wanted.resume else None
-    old = there if there and there.exists() and not unstarted(there) else None
+    old = resumed(wanted)
     if parse(Train, "train", words).settings.env:  # the user has named it, not the file
         trusted_modules.allow(wanted.settings.env)
     command = shlex.join(["swingup", "train", *words])
@@ -128,6 +133,12 @@ def train(wanted: Train, words: list[str]) -> int:
     from swingup.cluster.train import train_on_cluster
 
     return output.conclude(train_on_cluster(builder, env, options, command, old), wanted.json)
+
+
+def resumed(wanted: Train) -> Path | None:
+    """The folder of the run, or of the group, that `train --resume` goes on with; None if it starts one."""
+    there = wanted.reporting.run_dir if wanted.resume else None
+    return there if there and there.exists() and not unstarted(there) else None
 
 
 def train_group(wanted: Train, builder: RunBuilder, options: Options, threads: bool, command: str) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
-from swingup.config.fields import Field, aliases, fields, from_words
+from swingup.config.fields import Field, aliases, fields, from_words, owner
 from swingup.errors import InputError, nearest
 
 FIRST = "used most"
@@ -51,9 +51,9 @@ def show_help(kind: Any, command: str, **defaults: Any) -> None:
 class Store(argparse.Action):
     """Stores the words after a flag in every field that the flag sets."""
 
-    def __init__(self, wanted: Sequence[Field], command: str, **options: Any):
+    def __init__(self, wanted: Sequence[Field], every: dict[str, Field], command: str, **options: Any):
         super().__init__(**options)
-        self.wanted, self.command = wanted, command
+        self.wanted, self.every, self.command = wanted, every, command
 
     def __call__(self, parser: Any, found: Any, values: Any, option: str | None = None) -> None:
         if option is None and values is self.default:
@@ -62,6 +62,7 @@ class Store(argparse.Action):
             if field.kind is bool:
                 setattr(found, field.name, not (option or "").startswith("--no-"))
             else:
+                field = owner(self.every, field.name, values)
                 setattr(found, field.name, from_words(field, [values], self.command))
 
 
@@ -97,7 +98,8 @@ def parser_of(kind: Any, command: str, defaults: dict[str, Any]) -> Parser:
         default = defaults.get(field.name, field.default)
         parser.set_defaults(**{field.name: default})
         if field.positional:
-            add(parser, [field], command, field.positional, nargs="?", help=field.help, default=default)
+            word = {"nargs": "?", "help": field.help, "default": default}
+            add(parser, [field], every, command, field.positional, **word)
             continue
         if title not in groups:
             groups[title] = parser.add_argument_group(title)
@@ -106,12 +108,13 @@ def parser_of(kind: Any, command: str, defaults: dict[str, Any]) -> Parser:
             flags.reverse()
         shown = f"{field.help} [{as_typed(default)}]".replace("%", "%%")
         for name, text in zip(flags, (shown, argparse.SUPPRESS), strict=False):
-            add(groups[title], [field], command, name, help=text, dest=field.name, default=default)
+            add(groups[title], [field], every, command, name, help=text, dest=field.name, default=default)
     for alias, names in aliases(kind).items():
         wanted = [every[name] for name in names]
         add(
             parser,
             wanted,
+            every,
             command,
             f"--{alias}",
             help=argparse.SUPPRESS,
@@ -121,14 +124,16 @@ def parser_of(kind: Any, command: str, defaults: dict[str, Any]) -> Parser:
     return parser
 
 
-def add(group: Any, wanted: list[Field], command: str, *names: str, **options: Any) -> None:
+def add(
+    group: Any, wanted: list[Field], every: dict[str, Field], command: str, *names: str, **options: Any
+) -> None:
     """Add one argument to a parser."""
     kind = wanted[0].kind
     if names[0].startswith("--"):
         options |= {"nargs": 0} if kind is bool else {"metavar": PLACEHOLDERS[kind]}
     else:
         options["metavar"], names = names[0], (wanted[0].name,)
-    group.add_argument(*names, action=Store, wanted=wanted, command=command, **options)
+    group.add_argument(*names, action=Store, wanted=wanted, every=every, command=command, **options)
 
 
 def as_typed(value: Any) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -46,7 +47,8 @@ class Field:
 
     kind: int, float, str, bool or Path; many: whether it is a tuple of them; choices: the words that it may
     be; aliases: other libraries' names for it, without hyphens in front; positional: its placeholder, if it
-    is given without a flag; first: whether the help shows it among the most used.
+    is given without a flag; first: whether the help shows it among the most used; shares: another field,
+    whose name and flag take this one's words, too.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Field:
     flag: str
     positional: str
     first: bool
+    shares: str
 
     @property
     def nouns(self) -> str:
@@ -94,6 +97,7 @@ def setting(
     flag: str = "",
     positional: str = "",
     first: bool = False,
+    shares: str = "",
 ) -> Any:
     """A dataclass field with its default and the metadata of `Field`.
 
@@ -101,9 +105,8 @@ def setting(
     spaces.
     """
     about = {"help": help, "group": group, "range": interval(values), "aliases": tuple(aliases.split())}
-    return dataclasses.field(
-        default=default, metadata=about | {"flag": flag, "positional": positional, "first": first}
-    )
+    names = {"flag": flag, "positional": positional, "first": first, "shares": shares}
+    return dataclasses.field(default=default, metadata=about | names)
 
 
 def interval(text: str) -> Range | None:
@@ -133,6 +136,12 @@ def fields(kind: Any) -> dict[str, Field]:
         default = None if f.default is dataclasses.MISSING else f.default
         found[f.name] = Field(f.name, default, value, many, optional, choices, **about)
     return found
+
+
+def owner(every: dict[str, Field], name: str, value: Any) -> Field:
+    """The field that a value given by `name` is for: a word may be for one that shares the name."""
+    sharing = [f for f in every.values() if f.shares == name and isinstance(value, str)]
+    return next((f for f in sharing if value in f.choices), every[name])
 
 
 def flag(name: str) -> str:
@@ -180,6 +189,8 @@ def from_value(field: Field, value: Any, where: str) -> Any:
     """A value from TOML, JSON or Python as the field's type; InputError if it is not one."""
     if field.optional and (value is None or value == "none"):  # as on the command line; TOML has no null
         return None
+    if isinstance(value, os.PathLike) and field.kind is str:
+        value = os.fspath(value)
     if field.many:
         items = value if isinstance(value, (list, tuple)) else [value] if field.kind is float else None
         if items is not None and all(is_number(v, field.kind) for v in items):

@@ -10,7 +10,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from swingup.config.fields import check_ranges, fields, from_value, setting
+from swingup.config.fields import check_ranges, fields, from_value, owner, setting
 from swingup.errors import InputError, nearest
 from swingup.types import Precision
 
@@ -18,6 +18,7 @@ Place = Literal["ray"]
 Noise = Literal["gaussian", "ou", "pink", "decay"]
 Weights = Literal["paper", "tflearn"]
 Activation = Literal["relu", "elu", "silu", "tanh"]
+Kept = Literal["weights", "learner", "replay"]
 
 # The groups of settings, in the order of `swingup train --help`.
 RUN, BUDGET, ENVIRONMENT, NETWORKS = "run", "budget", "environment", "networks"
@@ -51,6 +52,20 @@ class Config:
         RUN,
         values="[0, 4294967295]",
         first=True,
+    )
+    from_run: str | None = setting(
+        None,
+        "Begin with what another run has learnt: its folder, or the file of a saved model. "
+        "Its settings of networks and critics are the defaults then, and the warm-up acts with its policy.",
+        RUN,
+        flag="--from",
+    )
+    from_keep: Kept = setting(
+        "learner",
+        "What --from takes, also written --keep: weights (the policy), learner (every network and optimiser) "
+        "or replay (learner and replay).",
+        RUN,
+        shares="keep",
     )
     episode_lines: bool = setting(
         False,
@@ -437,5 +452,6 @@ def apply(config: Config, values: dict[str, Any], where: str) -> Config:
                 f"{where}: there is no setting {name!r}"
                 f"{nearest(name, FIELDS) or '; see swingup train --help'}"
             )
-    typed = {name: from_value(FIELDS[name], value, where) for name, value in values.items()}
+    owners = [(owner(FIELDS, name, value), value) for name, value in values.items()]
+    typed = {field.name: from_value(field, value, where) for field, value in owners}
     return dataclasses.replace(config, **typed)

@@ -188,6 +188,19 @@ def start_run(plan: Plan, seed, obs) -> tuple[State, Behaviour, Actors, Any]:
     return state, behaviour, *choose(plan, behaviour, actors(plan, key), obs, first)
 
 
+def fill(plan: Plan, state: State, rows) -> State:
+    """Store rows[T, N, W] that this run has not collected; T is a multiple of the plan's block."""
+    blocks = rows.reshape(-1, plan.block, *rows.shape[1:])
+    return jax.lax.scan(lambda state, block: (add_to_replay(plan, state, block), None), state, blocks)[0]
+
+
+def first_actions(plan: Plan, filled: int, state: State, obs) -> tuple[Behaviour, Actors, Any]:
+    """The collecting side before the first step, where replay holds `filled` iterations; for obs[N, O]."""
+    behaviour, first = algorithm.behaviour(state.learner), jnp.ones(plan.n, obs.dtype)
+    choose = act if filled > plan.warmup_iterations else random_action
+    return behaviour, *choose(plan, behaviour, actors(plan, state.key), obs, first)
+
+
 def warmup_step(plan: Plan, state: State, rows) -> tuple[State, Behaviour]:
     """A warm-up iteration: store rows[K, N, W].
 

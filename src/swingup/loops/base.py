@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from swingup.core.agent import Learner, Metrics
-from swingup.core.engine import Plan, State
-from swingup.core.named_arrays import unflatten_named
+from swingup.core import engine
+from swingup.core.agent import Behaviour, Learner, Metrics
+from swingup.core.engine import Actors, Plan, State
+from swingup.core.named_arrays import flatten_named, unflatten_named
 from swingup.core.policy import Policy
 from swingup.core.replay_buffer import Replay
 from swingup.errors import Diverged, InputError
@@ -42,6 +44,17 @@ class Snapshot(NamedTuple):
     tensors: dict[str, np.ndarray]
     ring: np.ndarray | None
     added: int
+
+
+class Start(NamedTuple):
+    """What a run begins with instead of an untrained learner and empty replay.
+
+    arrays: arrays of the learner by their names there, which replace the untrained ones (None: none do);
+    rows[M, W]: transitions in order of time for replay, the last of each trajectory marked (None: none).
+    """
+
+    arrays: dict[str, np.ndarray] | None = None
+    rows: np.ndarray | None = None
 
 
 class Loop(Protocol):
@@ -84,6 +97,9 @@ class Loop(Protocol):
         InputError if the snapshot has other networks, sizes or options, ValueError or LookupError if another
         kind of loop made it.
         """
+
+    def begin(self, start: Start) -> None:
+        """Take over what the run begins with, before its first step; rows count for the warm-up."""
 
     def policy(self) -> Policy:
         """The current greedy policy, as NumPy copies."""
@@ -151,6 +167,21 @@ class LoopBase:
             raise Diverged(f"step {self.steps}: a weight of the actor is not finite; lower --actor-lr")
         return Policy(self.plan.agent.actor, params, self.spec, statistics)
 
+    def take_over(self, arrays: dict[str, np.ndarray]) -> Learner:
+        """The current learner with some of its arrays replaced, by name."""
+        learner = self.learner()
+        return unflatten_named(learner, flatten_named(learner) | arrays)
+
+    def filled_with(self, state: State, rows: np.ndarray) -> State:
+        """A state (donated) with rows[M, W] in its replay; they count as iterations of the warm-up."""
+        columns = in_columns(self.plan, rows)
+        self.filled += len(columns) // self.plan.block
+        return jax.jit(partial(engine.fill, self.plan), donate_argnums=0)(state, columns)
+
+    def first_actions(self, obs: Any) -> tuple[Behaviour, Actors, Any]:
+        """The collecting side before the first step, after replay or the learner has changed."""
+        return jax.jit(partial(engine.first_actions, self.plan, self.filled))(self.state, obs)
+
     def counters(self) -> dict[str, np.ndarray]:
         """The host's counters, as arrays by their names in a snapshot."""
         counted = {"q_max": self.q_max, "iteration": self.iteration, "episodes": self.episodes}
@@ -193,6 +224,18 @@ class BackgroundCompiled:
 
     def __call__(self, *args: Any) -> Any:
         return self.ready.result()(*args)
+
+
+def in_columns(plan: Plan, rows: np.ndarray) -> np.ndarray:
+    """rows[M, W] as [T, N, W] for replay: each column has consecutive rows, and T is a multiple of the block.
+
+    The columns are filled up with the first rows again. The last row of each is marked as an episode's last:
+    the rows that are collected after it do not continue it.
+    """
+    time = -(-len(rows) // plan.rows) * plan.block
+    columns = np.ascontiguousarray(np.resize(rows, (plan.n, time, rows.shape[1])).swapaxes(0, 1))
+    plan.agent.layout.unpack(columns[-1]).last[:] = 1
+    return columns
 
 
 def without_ring(state: State) -> Any:

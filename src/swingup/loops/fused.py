@@ -18,7 +18,7 @@ from swingup.core.named_arrays import flatten_named, same_shapes, unflatten_name
 from swingup.core.pytrees import device_copy
 from swingup.envs.jax_env import programs
 from swingup.errors import EnvFault
-from swingup.loops.base import IterationResult, LoopBase, Snapshot, without_ring
+from swingup.loops.base import IterationResult, LoopBase, Snapshot, Start, without_ring
 from swingup.loops.fused_program import Carry, SingleSeed, Task
 from swingup.seeding import TRAIN, episode_seed
 from swingup.types import Episode
@@ -73,6 +73,15 @@ class FusedLoop(LoopBase):
     @property
     def settled(self) -> bool:
         return not self.computed
+
+    def begin(self, start: Start) -> None:
+        if start.rows is not None:
+            carry = self.carry
+            self.device.carry = carry._replace(state=self.filled_with(carry.state, start.rows))
+        if start.arrays is not None:  # after the rows, which its statistics of observations have counted
+            self.set_learner(self.take_over(start.arrays))
+        behaviour, actors, action = self.first_actions(self.carry.obs)
+        self.device.carry = self.carry._replace(behaviour=behaviour, actors=actors, action=action)
 
     def step(self, ahead: bool = True) -> IterationResult:
         del ahead  # every iteration of a computed chunk is reported

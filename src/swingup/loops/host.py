@@ -24,7 +24,14 @@ from swingup.core.named_arrays import flatten_named, same_shapes, unflatten_name
 from swingup.core.pytrees import device_copy
 from swingup.envs.api import VectorEnv
 from swingup.errors import EnvFault, InputError
-from swingup.loops.base import BackgroundCompiled, IterationResult, LoopBase, Snapshot, without_ring
+from swingup.loops.base import (
+    BackgroundCompiled,
+    IterationResult,
+    LoopBase,
+    Snapshot,
+    Start,
+    without_ring,
+)
 from swingup.loops.collector import HostCollector
 from swingup.types import Episode
 
@@ -85,6 +92,14 @@ class HostLoop(LoopBase):
     @property
     def settled(self) -> bool:
         return not self.in_flight
+
+    def begin(self, start: Start) -> None:
+        if start.rows is not None:
+            self.state = self.filled_with(self.state, start.rows)
+        if start.arrays is not None:  # after the rows, which its statistics of observations have counted
+            self.set_learner(self.take_over(start.arrays))
+        self.behaviour, self.actors, self.action = self.first_actions(self.collector.obs)
+        self.latest = device_copy(self.behaviour)
 
     def step(self, ahead: bool = True) -> IterationResult:
         if not self.in_flight:

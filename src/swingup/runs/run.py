@@ -52,6 +52,10 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r})"
 
+    def __fspath__(self) -> str:
+        """Its folder, so that a run can be given wherever a folder is asked for."""
+        return str(self.folder)
+
     @cached_property
     def config(self) -> Config:
         """The run's settings."""

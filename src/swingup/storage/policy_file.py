@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,8 +20,16 @@ from swingup.errors import InputError
 from swingup.types import Spec
 
 
-def save_policy(path: Path, policy: Policy) -> None:
-    """Write a policy as one safetensors file: its arrays, and in the metadata the rest that acting needs."""
+def save_policy(
+    path: Path,
+    policy: Policy,
+    arrays: Mapping[str, np.ndarray] = MappingProxyType({}),
+    notes: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Write a policy as one safetensors file: its arrays, and in the metadata the rest that acting needs.
+
+    arrays, notes: what else the file holds, arrays and metadata, which acting does not read.
+    """
     from safetensors.numpy import save
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,13 +48,13 @@ def save_policy(path: Path, policy: Policy) -> None:
         del spec["parts"]
     about = {"format": 1, "spec": spec, **actor}
     part = path.with_name(f".{path.name}.part")
-    part.write_bytes(save(tensors, {"swingup": json.dumps(about)}))
+    part.write_bytes(save({**tensors, **arrays}, {"swingup": json.dumps(about), **notes}))
     os.replace(part, path)
 
 
 def load_policy(path: str | Path) -> Policy:
     """Read what `save_policy` wrote; InputError if it is missing or not a policy of swingup."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
     path = Path(path)
     if not path.is_file():
@@ -54,9 +64,8 @@ def load_policy(path: str | Path) -> Policy:
             f"{'there is one of the best evaluation: --best' if best else 'the run has not saved one yet'}"
         )
     try:
-        with safe_open(path, "numpy") as file:
-            about = json.loads((file.metadata() or {})["swingup"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata, tensors = read_file(path)
+        about = json.loads(metadata["swingup"])
         spec = read_spec(about["spec"])
         hidden = whole_numbers(about["hidden"])
         if len(hidden) > len(tensors):
@@ -95,6 +104,14 @@ def load_policy(path: str | Path) -> Policy:
             f"{path}: not a policy of swingup ({type(error).__name__}: {error!s:.200})"
         ) from error
     return Policy(actor, tuple(layers), spec, statistics)
+
+
+def read_file(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    """The metadata and the arrays of a safetensors file."""
+    from safetensors import safe_open
+
+    with safe_open(path, "numpy") as file:
+        return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 def actor_shapes(actor: Actor) -> list[dict[str, tuple[int, ...]]]:

@@ -21,7 +21,7 @@ from swingup.types import Spec
 if TYPE_CHECKING:
     from swingup.core.engine import Plan
     from swingup.envs.api import VectorEnv
-    from swingup.loops.base import Loop
+    from swingup.loops.base import Loop, Start
     from swingup.reports.callback import Callback
     from swingup.training.schedule import Schedule
 
@@ -63,6 +63,13 @@ class RunBuilder:
     def title(self) -> str:
         """The run in one line: environment, preset, seed."""
         return f"{self.env} · preset {self.preset} · seed {self.seed}"
+
+    def start(self, spec: Spec) -> Start | None:
+        """What the run takes from another one before its first step; None if it begins untrained."""
+        from swingup.training.start import read_start
+
+        c = self.config
+        return read_start(self.plan(spec), spec, c.from_run, c.from_keep) if c.from_run else None
 
     def new_folder(self, run_dir: Path | None, label: str | None = None) -> Path:
         """Make the run's folder; label: replaces the seed in its name."""
@@ -218,7 +225,15 @@ def plan(config: Config, spec: Spec) -> Plan:
     updates = Fraction(config.updates).limit_denominator(1_000_000)
     sharding = share_devices(config.devices)
     return Plan(
-        agent, config.envs, config.capacity, config.warmup, config.uniform, updates, priority, sharding
+        agent,
+        config.envs,
+        config.capacity,
+        config.warmup,
+        # A policy that has learnt something is better in the warm-up than random actions.
+        config.uniform and config.from_run is None,
+        updates,
+        priority,
+        sharding,
     )
 
 

@@ -152,7 +152,8 @@ class Checkpointer:
         if not self.guard.lost:
             return ""
         what = ", ".join(f"{name} ({why})" for name, why in self.guard.lost.items())
-        newest = f"the newest checkpoint is of step {self.step:,}" if self.step else "there is no checkpoint"
+        there = self.step is not None
+        newest = f"the newest checkpoint is of step {self.step:,}" if there else "there is no checkpoint"
         return f"{self.evaluator.folder}: not saved: {what}; {newest}"
 
 

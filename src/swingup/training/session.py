@@ -19,14 +19,14 @@ from swingup.reports.progress import console_of
 from swingup.reports.video import Recorder, cubic
 from swingup.runs.run import Run, figures
 from swingup.runs.run import closing as closing_line
-from swingup.storage import run_folder, text_file
+from swingup.storage import checkpoint_reader, run_folder, text_file
 from swingup.training.build import RunBuilder
 from swingup.training.environments import Environments, open_environments
 from swingup.training.options import Options
 from swingup.training.signals import StopRequest, stop_on_signals
 
 if TYPE_CHECKING:
-    from swingup.loops.base import Loop
+    from swingup.loops.base import Loop, Start
     from swingup.training.trainer import Training
 
 
@@ -89,6 +89,8 @@ def training_session(
         builder.check(envs.evaluation.spec)
         runtime.prepare(builder.threads, options.require_exact)
         start_jax()
+        begun = old is not None and has_checkpoint(old)
+        start = None if begun else builder.start(envs.evaluation.spec)
         folder = old or builder.new_folder(options.run_dir)
         console = context.console if context else console_of(options.quiet)
         if old is None:
@@ -100,7 +102,7 @@ def training_session(
             console.print(f"{builder.title} · {runtime.device_line(builder.threads)}")
         warn_of_threads(builder.threads, console.print)
         training, seen = assemble(
-            builder, envs, folder, options, console, stop, context, clock, callbacks, stack
+            builder, envs, folder, options, console, stop, context, clock, callbacks, stack, start
         )
         guard = training.checkpointer.guard
         stack.callback(training.callbacks.tell, "on_end", seen)
@@ -119,6 +121,12 @@ def training_session(
     if lost and context is None:  # whatever --quiet says; a group says it of its seeds
         console_of(quiet=False).print(f"warning: {lost}")
     return Run(folder, source, result, lost)
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run has saved a checkpoint, whole or not."""
+    where = folder / "ckpt"
+    return where.is_dir() and bool(checkpoint_reader.steps(where))
 
 
 class Clock(Callback):
@@ -178,6 +186,7 @@ def assemble(
     clock: Clock,
     users: Sequence[Callback],
     stack: ExitStack,
+    start: Start | None = None,
 ) -> tuple[Training, RunContext]:
     """The parts of a run, new or restored from its newest checkpoint; `stack` closes them."""
     from swingup.loops.evaluation import can_restore_episodes
@@ -204,6 +213,9 @@ def assemble(
     checkpointer = Checkpointer(writer, loop, evaluator, callbacks, guard, warn, **about)
     if saved is not None:
         warn(f"resumed at step {saved.step:,}: {checkpointer.restore(saved, options.require_exact)}")
+    elif start is not None:
+        loop.begin(start)
+        checkpointer.save()  # what the run begins with may be gone or different when it is resumed
     training = Training(loop, builder.schedule(), callbacks, evaluator, checkpointer, stop)
     return training, RunContext(folder, builder.settings, loop, saved is not None, stop.end)
 
