@@ -124,7 +124,7 @@ class DDPG:
             loop.restore(learner_snapshot(loop, self.loaded.arrays, self.config.env))
             self.loaded = None
         elif start is not None:
-            loop.begin(start)
+            loop.begin_with(start)
         return loop
 
     @property

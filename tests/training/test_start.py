@@ -140,7 +140,7 @@ def test_host_and_fused_loops_begin_with_the_same_bytes():
     arrays = {".actor[0]['b']": np.full(8, 0.5, np.float32)}
     host, fused = HostLoop(made, JaxVectorEnv(env, 2), 0, end=40), FusedLoop(made, env, 0, end=40)
     for loop in (host, fused):
-        loop.begin(Start(arrays, rows))
+        loop.begin_with(Start(arrays, rows))
         while loop.steps < 40:
             loop.step()
     a, b = flatten_named(host.state), flatten_named(fused.state)

@@ -24,7 +24,7 @@ from swingup.core.agent import Behaviour, Learner
 from swingup.core.engine import Plan
 from swingup.core.named_arrays import flatten_named, same_shapes, unflatten_named
 from swingup.core.pytrees import device_copy, stream
-from swingup.loops.base import BackgroundCompiled, IterationResult, LoopBase, Snapshot, without_ring
+from swingup.loops.base import BackgroundCompiled, IterationResult, LoopBase, Snapshot, Start, without_ring
 from swingup.training.signals import Interrupted
 from swingup.types import Spec
 
@@ -94,6 +94,13 @@ class ClusterLoop(LoopBase):
         ended = sorted((e for c in collected for e in c.episodes), key=lambda e: (e[0], e[1].env))
         episodes = [self.finish_episode(episode) for _, episode in ended]
         return IterationResult(self.steps, rows, episodes, result)
+
+    def begin_with(self, start: Start) -> None:
+        if start.rows is not None:
+            self.state = self.filled_with(self.state, start.rows)
+        if start.arrays is not None:  # after the rows, which its statistics of observations have counted
+            self.set_learner(self.take_over(start.arrays))
+        self.learning = self.filled > self.plan.warmup_iterations
 
     def open(self) -> None:
         """Make the workers, begin the episodes, and let them collect."""

@@ -98,7 +98,7 @@ class Loop(Protocol):
         kind of loop made it.
         """
 
-    def begin(self, start: Start) -> None:
+    def begin_with(self, start: Start) -> None:
         """Take over what the run begins with, before its first step; rows count for the warm-up."""
 
     def policy(self) -> Policy:

@@ -74,7 +74,7 @@ class FusedLoop(LoopBase):
     def settled(self) -> bool:
         return not self.computed
 
-    def begin(self, start: Start) -> None:
+    def begin_with(self, start: Start) -> None:
         if start.rows is not None:
             carry = self.carry
             self.device.carry = carry._replace(state=self.filled_with(carry.state, start.rows))

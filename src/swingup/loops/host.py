@@ -93,7 +93,7 @@ class HostLoop(LoopBase):
     def settled(self) -> bool:
         return not self.in_flight
 
-    def begin(self, start: Start) -> None:
+    def begin_with(self, start: Start) -> None:
         if start.rows is not None:
             self.state = self.filled_with(self.state, start.rows)
         if start.arrays is not None:  # after the rows, which its statistics of observations have counted

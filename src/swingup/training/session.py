@@ -214,7 +214,7 @@ def assemble(
     if saved is not None:
         warn(f"resumed at step {saved.step:,}: {checkpointer.restore(saved, options.require_exact)}")
     elif start is not None:
-        loop.begin(start)
+        loop.begin_with(start)
         checkpointer.save()  # what the run begins with may be gone or different when it is resumed
     training = Training(loop, builder.schedule(), callbacks, evaluator, checkpointer, stop)
     return training, RunContext(folder, builder.settings, loop, saved is not None, stop.end)

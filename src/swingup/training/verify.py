@@ -44,7 +44,7 @@ def verify(folder: Path) -> str:
         if start is not None and start.ring is not None:
             repeats &= loop.restore(Snapshot(start.tensors, start.ring, start.added))
         elif (begins := builder.start(loop.spec)) is not None:
-            loop.begin(begins)
+            loop.begin_with(begins)
         if not repeats:
             what = "another episode with the same seed and actions gives other observations or rewards"
             raise InputError(f"{folder}: {what}, so {builder.env} cannot be repeated; nothing to compare")
