@@ -57,7 +57,11 @@ def run_command(name: str, words: list[str]) -> int:
     wanted = parse(command.takes, name, words, **defaults_of(command, name, words))
     check_ranges(wanted)
     for field in dataclasses.fields(wanted):
-        if field.metadata.get("positional") and field.default is None and getattr(wanted, field.name) is None:
+        if (
+            field.metadata.get("positional")
+            and not field.default
+            and getattr(wanted, field.name) in (None, ())
+        ):
             what = field.metadata["positional"]
             raise InputError(
                 f"{name}: which {what}? For example: swingup {name} runs/...; see swingup {name} --help"
@@ -354,6 +358,37 @@ def export(wanted: Export, words: list[str]) -> int:
 
 
 @dataclass(frozen=True)
+class Report:
+    """Write runs and groups as one HTML page, which needs no network: curves, health, videos, settings."""
+
+    runs: tuple[Path, ...] = setting((), "Folders of runs and groups.", positional="RUN")
+    output: Path | None = setting(
+        None, "The file to write; by default RUN/report.html, or report.html here for several folders."
+    )
+    play: bool = setting(True, "Play two greedy episodes, to count the actions that the policy takes.")
+    json: bool = setting(False, JSON)
+    module: str = setting("", IMPORT, flag="--import")
+
+
+def report(wanted: Report, words: list[str]) -> int:
+    """swingup report RUN..."""
+    from swingup.runs.html_report import report as write_report
+
+    with output.working(f"writing the report of {', '.join(map(str, wanted.runs))}"):
+        path = write_report(wanted.runs, wanted.output, wanted.play)
+    return written(path, wanted.json)
+
+
+def written(path: Path, as_json: bool) -> int:
+    """Say that a page was written, and where; returns the exit code."""
+    if as_json:
+        output.emit({"report": str(path), "bytes": path.stat().st_size})
+    else:
+        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; open it in a browser")
+    return 0
+
+
+@dataclass(frozen=True)
 class Compare:
     """Compare two runs, or two groups of runs that differ by seed: is B better than A?"""
 
@@ -364,6 +399,8 @@ class Compare:
     metric: Metric = setting(
         "final", "A run's figure: its closing evaluation, its best one, or the mean of its last ten."
     )
+    report: bool = setting(False, "Also write the comparison as one HTML page.")
+    output: Path | None = setting(None, "The file of --report; by default compare-A-B.html here.")
     json: bool = setting(False, JSON)
 
 
@@ -376,6 +413,11 @@ def compare(wanted: Compare, words: list[str]) -> int:
     assert wanted.b is not None
     with output.working(f"reading the runs in {wanted.a} and {wanted.b}"):
         found = compare_runs(wanted.a, wanted.b, wanted.metric)
+    if wanted.report:
+        from swingup.runs.html_comparison import write_comparison
+
+        path = write_comparison(found, wanted.output)
+        print(f"{path}: open it in a browser", file=sys.stderr if wanted.json else sys.stdout)
     return output.tell(wanted.json, compare_report.report(found), partial(compare_report.show, found))
 
 
@@ -462,6 +504,7 @@ COMMANDS = {
     "video": Command(Play, video),
     "watch": Command(Play, watch),
     "export": Command(Export, export),
+    "report": Command(Report, report),
     "compare": Command(Compare, compare),
     "presets": Command(Presets, presets),
     "doctor": Command(Doctor, doctor),

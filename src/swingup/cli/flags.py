@@ -56,14 +56,15 @@ class Store(argparse.Action):
         self.wanted, self.every, self.command = wanted, every, command
 
     def __call__(self, parser: Any, found: Any, values: Any, option: str | None = None) -> None:
-        if option is None and values is self.default:
+        if option is None and (values is self.default or values == []):
             return  # a missing positional word; an alias may have set the field
         for field in self.wanted:
             if field.kind is bool:
                 setattr(found, field.name, not (option or "").startswith("--no-"))
             else:
-                field = owner(self.every, field.name, values)
-                setattr(found, field.name, from_words(field, [values], self.command))
+                words = values if isinstance(values, list) else [values]
+                field = owner(self.every, field.name, words[0])
+                setattr(found, field.name, from_words(field, words, self.command))
 
 
 class Parser(argparse.ArgumentParser):
@@ -98,7 +99,8 @@ def parser_of(kind: Any, command: str, defaults: dict[str, Any]) -> Parser:
         default = defaults.get(field.name, field.default)
         parser.set_defaults(**{field.name: default})
         if field.positional:
-            word = {"nargs": "?", "help": field.help, "default": default}
+            count = "*" if field.many else "?"
+            word = {"nargs": count, "help": field.help, "default": default}
             add(parser, [field], every, command, field.positional, **word)
             continue
         if title not in groups:

@@ -15,13 +15,14 @@ USAGE = """swingup: continuous-control policies with DDPG, in JAX
 
   swingup train ENV      train a policy         swingup train Pendulum-v1
   swingup train --seeds  several seeds          swingup train ENV --seeds 8
-  swingup sweep ENV      search settings        swingup sweep Pendulum-v1 --trials 20
+  swingup sweep ENV      search settings        swingup sweep ENV --trials 20
   swingup eval RUN       evaluate a run         swingup eval RUN --episodes 100
   swingup resume RUN     go on with a run       swingup resume RUN --steps 20000
   swingup verify RUN     the same bits again?   swingup verify runs/...
   swingup video RUN      film greedy episodes   swingup video RUN --episodes 2
   swingup export RUN     a file that acts       swingup export RUN --format c
   swingup watch RUN      show them in a window  swingup watch runs/...
+  swingup report RUN     a page of it           swingup report runs/a runs/b
   swingup compare A B    is B better than A?    swingup compare runs/a runs/b
   swingup presets        list named settings    swingup presets pendulum
   swingup doctor         does it work here?     swingup doctor

@@ -115,7 +115,7 @@ def conclude_group(group: Group, as_json: bool) -> int:
     else:
         print(closing_lines(group.result, group.about["env"]))
         if not group.failed:
-            print(f"next: swingup compare {folder} OTHER, with the folder of another group")
+            print(f"next: swingup report {folder}")
     return 1 if group.failed else 0
 
 
@@ -149,7 +149,7 @@ def conclude(run: Run, as_json: bool) -> int:
     if as_json:
         emit(result)
     else:
-        print(f"{closing(result, run.config.env)} · next: swingup video {folder}")
+        print(f"{closing(result, run.config.env)} · next: swingup report {folder}")
     return 1 if run.lost else 0
 
 

@@ -79,9 +79,11 @@ class Field:
             str: "a string",
         }[self.kind]
         return (
-            {int: "a list of whole numbers", float: "a number, or a list of one per action dimension"}[
-                self.kind
-            ]
+            {
+                int: "a list of whole numbers",
+                float: "a number, or a list of one per action dimension",
+                Path: "paths",
+            }[self.kind]
             if self.many
             else word
         )
@@ -160,7 +162,8 @@ def aliases(kind: type) -> dict[str, tuple[str, ...]]:
 
 def from_words(field: Field, words: Sequence[str], command: str) -> Any:
     """A field's value from words of the command line; InputError if they are not one."""
-    parts = [part for word in words for part in word.split(",") if part] if field.many else list(words)
+    numbers = field.many and field.kind is not Path
+    parts = [part for word in words for part in word.split(",") if part] if numbers else list(words)
     if not parts or (len(parts) > 1 and not field.many):
         raise InputError(f"{command} {field.flag}: expected {field.nouns} after it")
     if field.optional and [p.lower() for p in parts] == ["none"]:

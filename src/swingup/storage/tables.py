@@ -57,3 +57,16 @@ def read_csv(path: Path) -> dict[str, np.ndarray]:
         }
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise InputError(f"{path}: not a table of numbers ({error!s:.200})") from error
+
+
+def read_text_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file as texts; [] if it is missing. InputError if it cannot be read."""
+    import csv
+
+    if not path.exists():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8", errors="replace") as file:
+            return list(csv.DictReader(file))
+    except (OSError, csv.Error) as error:
+        raise InputError(f"{path}: not a table ({error!s:.200})") from error

@@ -16,6 +16,7 @@ from swingup.envs.gym_env import GymEnv
 from swingup.errors import InputError
 from swingup.reports.callback import Callback, RunContext
 from swingup.reports.progress import console_of
+from swingup.reports.provenance import provenance
 from swingup.reports.video import Recorder, cubic
 from swingup.runs.run import Run, figures
 from swingup.runs.run import closing as closing_line
@@ -27,6 +28,7 @@ from swingup.training.signals import StopRequest, stop_on_signals
 
 if TYPE_CHECKING:
     from swingup.loops.base import Loop, Start
+    from swingup.loops.evaluation import Evaluation
     from swingup.training.trainer import Training
 
 
@@ -96,6 +98,7 @@ def training_session(
         if old is None:
             run_folder.write_settings(folder, builder.settings, command)
             write_source(folder, source)
+            text_file.write(folder / "machine.json", json.dumps(provenance(builder.threads), indent=2) + "\n")
         if options.record and isinstance(envs.training, GymEnv):
             envs.training.envs[0] = Recorder(envs.training.envs[0], folder / "videos", cubic, console.print)
         if context is None:
@@ -116,6 +119,7 @@ def training_session(
         if evaluation is not None:
             reason = {"stopped": stop.reason} if stop.reason else {}
             result = figures(evaluation, folder, clock.seconds, training.loop.steps) | reason
+            guard(partial(write_returns, folder / "closing.csv", evaluation), "closing.csv")
             guard(partial(text_file.write, folder / "result.json", json.dumps(result) + "\n"), "result.json")
         lost = training.checkpointer.lost()
     if lost and context is None:  # whatever --quiet says; a group says it of its seeds
@@ -173,6 +177,13 @@ def write_source(folder: Path, source: Any) -> None:
     if source is not None:
         how = f"made from {source!r}; give the environment again in Python: swingup.load(folder, env)\n"
         text_file.write(folder / "factory.txt", how)
+
+
+def write_returns(path: Path, evaluation: Evaluation) -> None:
+    """Write the return and the length of each episode of an evaluation as a table."""
+    rows = zip(evaluation.returns, evaluation.lengths, strict=True)
+    lines = [f"{k},{ret},{length}\n" for k, (ret, length) in enumerate(rows)]
+    text_file.write(path, "".join(["episode,return,length\n", *lines]))
 
 
 def assemble(

@@ -1,0 +1,60 @@
+"""The curves of a run, or of several that differ by seed, with intervals over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from swingup.reports.curves import Curve, thinned, together
+from swingup.runs.run import Run
+from swingup.runs.statistics import ENOUGH, expanded, interval, iqm
+
+
+def learning_curve(runs: Sequence[Run]) -> Curve | None:
+    """Greedy evaluations over environment steps; None if there is none.
+
+    One run: its means, with the 95 % interval over episodes. Several: their interquartile mean, with its
+    bootstrap interval over seeds, or their range where they are too few for one.
+    """
+    tables = [t for run in runs if len((t := run.evaluations).get("step", ()))]
+    if not tables:
+        return None
+    if len(tables) == 1:
+        t = tables[0]
+        x, y, low, high = (t[k] for k in ("step", "mean", "ci95_low", "ci95_high"))
+        band = "95 % interval over episodes" if np.isfinite(low).any() else ""
+        return thinned(Curve("greedy evaluation", x, y, low, high, band))
+    steps, values = together([(t["step"], t["mean"]) for t in tables])
+    n, name = len(tables), f"interquartile mean of {len(tables)} seeds"
+    if n < ENOUGH:
+        return Curve(name, steps, iqm(values), values.min(0), values.max(0), f"range of {n} seeds")
+    low, high = interval(values, expanded(n))
+    return Curve(name, steps, iqm(values), low, high, f"95 % bootstrap interval over {n} seeds")
+
+
+def metric(runs: Sequence[Run], column: str, name: str) -> Curve | None:
+    """A column of metrics.csv over environment steps: a run's, or the mean and the range of several."""
+    tables = []
+    for run in runs:
+        t = run.metrics
+        there = np.isfinite(t[column]) if column in t else np.zeros(0, bool)
+        if there.any():
+            tables.append((t["step"][there], t[column][there]))
+    if not tables:
+        return None
+    if len(tables) == 1:
+        return thinned(Curve(name, *tables[0]))
+    steps, values = together(tables)
+    if not len(steps):
+        return None
+    band = f"range of {len(tables)} seeds"
+    return Curve(
+        f"{name}, mean of {len(tables)} seeds", steps, values.mean(0), values.min(0), values.max(0), band
+    )
+
+
+def training_returns(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """Environment steps and returns of a run's training episodes; empty before the first."""
+    t = run.episodes
+    return (t["step"], t["return"]) if "return" in t else (np.zeros(0), np.zeros(0))
