@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from itertools import pairwise
 
 import numpy as np
 
@@ -18,7 +19,7 @@ def pendulum_policy(hidden=(16,), seed=3):
     rng, sizes = np.random.default_rng(seed), (3, *hidden, 1)
     layers = [
         {"w": rng.normal(size=(a, b)).astype(np.float32), "b": rng.normal(size=b).astype(np.float32)}
-        for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+        for a, b in pairwise(sizes)
     ]
     spec = Spec("Pendulum-v1", (3,), (1,), "float32", (-2.0,), (2.0,))
     return Policy(Actor(3, 1, hidden), tuple(layers), spec)

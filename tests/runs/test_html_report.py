@@ -14,7 +14,7 @@ from swingup.runs.html_report import report
 class Balanced(HTMLParser):
     """Collects the text of a page, and checks that its tags close in order."""
 
-    ALONE = {"meta", "link", "line", "path", "br", "source"}
+    ALONE = frozenset({"meta", "link", "line", "path"})
 
     def __init__(self, content):
         super().__init__()

@@ -41,11 +41,9 @@ def thin(x: np.ndarray, *columns: np.ndarray, points: int = POINTS) -> tuple[np.
 
 def thinned(curve: Curve) -> Curve:
     """A curve with at most POINTS points."""
-    columns: dict[str, Any] = {
-        k: v for k in ("x", "y", "low", "high") if (v := getattr(curve, k)) is not None
-    }
-    columns = dict(zip(columns, thin(*columns.values()), strict=True))
-    return replace(curve, **columns)
+    names = [name for name in ("x", "y", "low", "high") if getattr(curve, name) is not None]
+    columns: Any = zip(names, thin(*(getattr(curve, name) for name in names)), strict=True)
+    return replace(curve, **dict(columns))
 
 
 def smooth(y: np.ndarray, width: int) -> np.ndarray:
