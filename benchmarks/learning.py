@@ -203,33 +203,32 @@ def judge(goal: Goal, figures: list[float]) -> tuple[str, bool]:
 
 
 def draw(chosen: Set, found: dict[int, np.ndarray]) -> str:
-    """The curve of a set as SVG: every seed thin, their interquartile mean and its bootstrap band."""
+    """The curve of a set as SVG: every seed thin, their interquartile mean, the goal, the best published."""
     import matplotlib
 
-    matplotlib.use("Agg")
     matplotlib.rcParams["svg.hashsalt"] = "swingup"  # the same picture, the same bytes
-    import matplotlib.pyplot as plt
+    from swingup.reports.curves import Curve
+    from swingup.reports.learning_curve import draw as picture
 
-    figure, axes = plt.subplots(figsize=(6.4, 3.2), layout="constrained")
-    for curve in found.values():
-        axes.plot(curve[:, 0], curve[:, 1], color="tab:blue", alpha=0.25, linewidth=0.8)
     length = min(len(c) for c in found.values())
     steps = next(iter(found.values()))[:length, 0]
-    table = np.stack([c[:length, 1] for c in found.values()])
-    low, high = interval(table)
-    axes.plot(steps, iqm(table), color="tab:blue", label=f"interquartile mean, {len(found)} seeds")
-    if len(found) > 2:
-        axes.fill_between(
-            steps, low, high, color="tab:blue", alpha=0.2, linewidth=0, label="95 % bootstrap band"
-        )
-    for goal in chosen.goals[-1:]:
-        axes.axhline(goal.least, color="black", linewidth=0.8, linestyle=":", label=f"goal ({goal.metric})")
-    axes.set(xlabel="environment steps", ylabel="greedy return", title=chosen.name)
-    axes.legend(frameon=False, fontsize=8)
+    table, n = np.stack([c[:length, 1] for c in found.values()]), len(found)
+    low, high = interval(table) if n > 2 else (None, None)
+    mean = Curve(f"interquartile mean of {n} seeds", steps, iqm(table), low, high, "95 % bootstrap interval")
+    levels = {f"goal ({goal.metric})": goal.least for goal in chosen.goals[-1:]}
+    if chosen.published:
+        best = max(chosen.published, key=level_of)
+        levels[f"best published: {best.source}"] = level_of(best)
+    seeds = [Curve("", c[:, 0], c[:, 1]) for c in found.values()]
     name = f"{chosen.name}.svg"
+    figure = picture(chosen.name, [*seeds, mean], levels=levels, size=(6.4, 3.4))
     figure.savefig(RESULTS / name, metadata={"Date": None})
-    plt.close(figure)
     return name
+
+
+def level_of(published: Published) -> float:
+    """The number at the head of a published value."""
+    return float(published.value.split(" ")[0].replace(",", ""))
 
 
 def section(chosen: Set) -> list[str]:

@@ -133,7 +133,7 @@ def test_the_buttons_do_what_they_say(browser, page):
 def test_the_page_fits_its_screen_without_an_error(browser, page, width, theme):
     show(browser, page, width, theme)
     until(lambda: browser.execute_script("return window.swingupLive?.length === 1"), "no canvas")
-    assert browser.execute_script("return document.documentElement.scrollWidth") == width
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     text, paper = browser.execute_script(
         "const s = getComputedStyle(document.body); return [s.color, s.backgroundColor].map((c) => "
         "c.match(/\\d+/g).slice(0, 3).reduce((a, b) => a + Number(b), 0))"

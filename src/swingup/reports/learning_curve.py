@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from swingup.loops.evaluation import Evaluation
 from swingup.reports.callback import Callback, RunContext
+from swingup.reports.curves import COLOURS, GREY, STEPS, Curve, short, smoothed
 
 if TYPE_CHECKING:
     from swingup.loops.base import IterationResult
@@ -18,35 +19,79 @@ if TYPE_CHECKING:
 REDRAW = 1.5
 
 
-def figure(title: str, episodes: Mapping[str, Any], evaluations: Mapping[str, Any]) -> Any:
-    """Training returns as dots, evaluations as a line with 95 % intervals, over environment steps.
+def figure(
+    title: str,
+    episodes: Mapping[str, Any],
+    evaluations: Mapping[str, Any],
+    levels: Mapping[str, float] | None = None,
+) -> Any:
+    """Training returns as dots and smoothed, evaluations with 95 % intervals, over environment steps.
 
-    episodes: columns `step` and `return`; evaluations: `step`, `mean`, `ci95_low`, `ci95_high`. Made without
-    pyplot, so that no window opens and nothing has to be closed.
+    episodes: columns `step` and `return`; evaluations: `step`, `mean`, `ci95_low`, `ci95_high`; levels: named
+    returns to compare with, such as published ones.
+    """
+    dots, curves = None, []
+    if len(episodes.get("step", ())):
+        x, y = (np.asarray(episodes[name], float) for name in ("step", "return"))
+        dots = Curve("one training episode, with exploration", x, y)
+        if len(x) >= 20:
+            curves.append(smoothed("training return", x, y))
+    if len(evaluations.get("step", ())):
+        names = ("step", "mean", "ci95_low", "ci95_high")
+        x, y, low, high = (np.asarray(evaluations[name], float) for name in names)
+        curves.append(Curve("greedy evaluation", x, y, low, high, "95 % interval over episodes"))
+    return draw(title, curves, dots, levels)
+
+
+def draw(
+    title: str,
+    curves: Sequence[Curve],
+    dots: Curve | None = None,
+    levels: Mapping[str, float] | None = None,
+    size: tuple[float, float] = (7, 3.6),
+) -> Any:
+    """A picture as a paper prints it: curves with their named intervals, the last one in the first colour.
+
+    curves without a name are single seeds, drawn thin; levels: horizontal lines with their names. Made
+    without pyplot, so that no window opens and nothing has to be closed.
     """
     from matplotlib.figure import Figure
 
-    fig = Figure(figsize=(7, 3.6), layout="constrained")
+    fig = Figure(figsize=size, layout="constrained")
     axes = fig.subplots()
-    if len(episodes.get("step", ())):
-        axes.plot(
-            episodes["step"],
-            episodes["return"],
-            ".",
-            color="#9aa5b1",
-            ms=5,
-            label="training episodes, with exploration",
-        )
-    if len(evaluations.get("step", ())):
-        e = {k: np.asarray(v, float) for k, v in evaluations.items()}
-        axes.fill_between(e["step"], e["ci95_low"], e["ci95_high"], color="#0b6e99", alpha=0.2, lw=0)
-        axes.plot(e["step"], e["mean"], "o-", color="#0b6e99", ms=4, label="greedy evaluation, 95 % interval")
-    axes.set(title=title, xlabel="environment steps", ylabel="return")
+    if dots is not None:
+        axes.plot(dots.x, dots.y, ".", color=GREY, alpha=0.6, ms=4, label=dots.name)
+    named = [curve for curve in curves if curve.name]
+    for curve in curves:
+        colour = COLOURS[(len(named) - 1 - named.index(curve)) % 6] if curve.name else COLOURS[0]
+        if curve.low is not None and curve.high is not None:
+            axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.2, lw=0, label=curve.band)
+        style: dict[str, Any] = {"lw": 1.8, "label": curve.name} if curve.name else {"lw": 0.8, "alpha": 0.3}
+        axes.plot(curve.x, curve.y, color=colour, marker="o" if len(curve.x) == 1 else None, **style)
+    for name, level in (levels or {}).items():
+        axes.axhline(level, color="black", lw=0.8, ls=(0, (5, 4)))
+        place: dict[str, Any] = {
+            "xycoords": ("axes fraction", "data"),
+            "xytext": (-2, 3),
+            "textcoords": "offset points",
+        }
+        axes.annotate(name, (1, level), ha="right", fontsize=8, **place)
+    label_axes(axes, title)
+    return fig
+
+
+def label_axes(axes: Any, title: str) -> None:
+    """Names, units and thousands on the axes, and the legend."""
+    from matplotlib.ticker import FuncFormatter
+
+    axes.set(title=title, xlabel=STEPS, ylabel="return")
+    for axis in (axes.xaxis, axes.yaxis):
+        biggest = float(np.abs(axis.get_view_interval()).max())
+        axis.set_major_formatter(FuncFormatter(lambda value, _, biggest=biggest: short(value, biggest)))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)
-    if axes.has_data():
-        axes.legend(frameon=False, loc="best")
-    return fig
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(frameon=False, loc="best", fontsize=9)
 
 
 class LiveCurve(Callback):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from swingup.reports.curves import Curve, thinned, together
-from swingup.runs.run import Run
 from swingup.runs.statistics import ENOUGH, expanded, interval, iqm
+
+if TYPE_CHECKING:
+    from swingup.runs.run import Run
 
 
 def learning_curve(runs: Sequence[Run]) -> Curve | None:
@@ -31,6 +34,12 @@ def learning_curve(runs: Sequence[Run]) -> Curve | None:
         return Curve(name, steps, iqm(values), values.min(0), values.max(0), f"range of {n} seeds")
     low, high = interval(values, expanded(n))
     return Curve(name, steps, iqm(values), low, high, f"95 % bootstrap interval over {n} seeds")
+
+
+def single_seeds(runs: Sequence[Run]) -> list[Curve]:
+    """The greedy evaluations of each run, without a name."""
+    found = [run.evaluations for run in runs]
+    return [thinned(Curve("", t["step"], t["mean"])) for t in found if "mean" in t]
 
 
 def metric(runs: Sequence[Run], column: str, name: str) -> Curve | None:

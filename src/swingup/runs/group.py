@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -49,6 +50,17 @@ class Group:
     def runs(self) -> list[Run]:
         """The runs, in the order of their seeds."""
         return [Run(self.path(seed), self.env) for seed in self.seeds]
+
+    def plot(self, levels: Mapping[str, float] | None = None) -> Any:
+        """The seeds' evaluations, thin, and their interquartile mean with its interval, as a figure.
+
+        levels: named returns to compare with, such as published ones, drawn as labelled lines.
+        """
+        from swingup.reports.learning_curve import draw
+        from swingup.runs.curves_over_seeds import learning_curve, single_seeds
+
+        curve = learning_curve(self.runs)
+        return draw(self.about["env"], [*single_seeds(self.runs), *([curve] if curve else [])], levels=levels)
 
     @property
     def unfinished(self) -> list[int]:

@@ -57,6 +57,8 @@ def rows(c: Comparison) -> list[Sequence[str]]:
     def estimate(x: Estimate) -> str:
         return c.form(x.value) + c.between(x, " ({})")
 
+    if c.method == "episodes":
+        return [["return (95 % interval)", *map(estimate, (c.a.mean, c.b.mean, c.difference))]]
     p = c.improvement
     chance = f"{p.value:.2f}" + ("" if p.low is None else f" ({p.low:.2f} to {p.high:.2f})")
     means = ["mean (95 % interval)", estimate(c.a.mean), estimate(c.b.mean), estimate(c.difference)]

@@ -104,8 +104,8 @@ def overview(entries: Sequence[Entry]) -> list[str]:
     rows = []
     for entry in entries:
         mean, ends, what = final(entry)
-        rows.append([entry.name, entry.env, entry.runs[0].config.preset, len(entry.runs), mean, ends, what])
-    head = ["run", "environment", "preset", "seeds", "return", "interval", "over"]
+        rows.append([entry.name, mean, ends, what, len(entry.runs), entry.env, entry.runs[0].config.preset])
+    head = ["run", "return", "interval", "over", "seeds", "environment", "preset"]
     charts = {}
     for env in dict.fromkeys(entry.env for entry in entries):
         found = [(e.name, learning_curve(e.runs)) for e in entries if e.env == env]
@@ -116,7 +116,7 @@ def overview(entries: Sequence[Entry]) -> list[str]:
         ]
         if drawn:
             charts[env] = chart(drawn, STEPS, "greedy return")
-    return [table(head, rows, (3, 4)), grid(charts)]
+    return [table(head, rows, (1, 4)), grid(charts)]
 
 
 # One entry

@@ -16,7 +16,7 @@ from swingup.reports.html.live import live
 from swingup.reports.html.page import grid, paragraph, table, text, video
 from swingup.reports.html.svg import Drawn, chart, histogram
 from swingup.runs.actions import greedy_actions
-from swingup.runs.curves_over_seeds import learning_curve, metric, training_returns
+from swingup.runs.curves_over_seeds import learning_curve, metric, single_seeds, training_returns
 from swingup.runs.run import Run
 from swingup.storage import tables
 from swingup.storage.text_file import read_json
@@ -43,10 +43,7 @@ def learning(runs: Sequence[Run]) -> list[str]:
     if curve is not None:
         drawn = []
         if len(runs) > 1:
-            for run in runs:
-                t = run.evaluations
-                if "mean" in t:
-                    drawn.append(Drawn(thinned(Curve("", t["step"], t["mean"])), 0, faint=True))
+            drawn += [Drawn(one, faint=True) for one in single_seeds(runs)]
         charts["Greedy evaluation"] = chart([*drawn, Drawn(curve)], STEPS, "return")
     drawn = []
     for k, run in enumerate(runs[:6]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -91,11 +92,14 @@ class Run:
         """The evaluations, from evaluations.csv."""
         return Table(tables.read_csv(self.folder / "evaluations.csv"))
 
-    def plot(self) -> Any:
-        """The run's learning curve, as a matplotlib figure (shown inline in a notebook)."""
+    def plot(self, levels: Mapping[str, float] | None = None) -> Any:
+        """The run's learning curve, as a matplotlib figure (shown inline in a notebook).
+
+        levels: named returns to compare with, such as published ones, drawn as labelled lines.
+        """
         from swingup.reports.learning_curve import figure
 
-        return figure(self.config.env, self.episodes, self.evaluations)
+        return figure(self.config.env, self.episodes, self.evaluations, levels)
 
     @property
     def env(self) -> Any:

@@ -39,7 +39,7 @@ TWINS = {
 
 CANVAS = """<div class="live">
 <canvas aria-label="{name}, simulated, with the trained policy"></canvas>
-<div><p>{invitation} The policy of this run acts here, in your browser, 20 to 30 times a second.</p>
+<div><p>{invitation} The policy of this run acts here, in your browser.</p>
 <div class="buttons"><button data-do="left">Push left</button><button data-do="right">Push right</button>
 <button data-do="restart">Start again</button><button data-do="pause">Pause</button></div>
 <p class="readout soft" aria-live="off"></p></div></div>
