@@ -13,6 +13,7 @@ PUBLIC = {
     "resume": "api",
     "load": "runs.run",
     "load_policy": "storage.policy_file",
+    "report": "runs.html_report",
     "Run": "runs.run",
     "Group": "runs.group",
     "Callback": "reports.callback",
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from swingup.errors import InputError as InputError
     from swingup.reports.callback import Callback as Callback
     from swingup.runs.group import Group as Group
+    from swingup.runs.html_report import report as report
     from swingup.runs.run import Run as Run
     from swingup.runs.run import load as load
     from swingup.sb3 import DDPG as DDPG

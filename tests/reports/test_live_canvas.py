@@ -28,7 +28,7 @@ POLICY = Path(__file__).parent / "pendulum.safetensors"
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     folder = make_run(tmp_path_factory.mktemp("page") / "run", policy=swingup.load_policy(POLICY))
-    return report([folder], play=False)
+    return report(folder, play=False)
 
 
 @pytest.fixture(scope="module")

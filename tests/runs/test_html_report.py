@@ -48,7 +48,7 @@ def single(tmp_path_factory):
         (folder / "videos" / f"episode-{k:06d}.mp4").write_bytes(b"film" * (k + 1))
     (folder / "videos" / "eval-last-seed0-0.mp4").write_bytes(b"last")
     (folder / "videos" / "episode-000216.mp4").write_bytes(bytes(5_000_000))
-    return report([folder]).read_text()
+    return report(folder).read_text()
 
 
 def test_the_page_names_nothing_outside_itself(single):
@@ -103,7 +103,7 @@ def group(tmp_path_factory):
 
 
 def test_a_group_has_intervals_over_its_seeds(group):
-    text = Balanced(report([group[0]], play=False).read_text()).text
+    text = Balanced(report(group[0], play=False).read_text()).text
     assert "interquartile mean of 5 seeds" in text
     assert "95 % bootstrap interval over 5 seeds" in text
     assert "seeds 0, 1, 2, 3, 4" in text
@@ -111,7 +111,7 @@ def test_a_group_has_intervals_over_its_seeds(group):
 
 def test_several_are_in_one_table_and_in_one_chart_and_share_the_scripts(group, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    path = report(group, play=False)
+    path = report(*group, play=False)
     assert str(path) == "report.html"
     content = path.read_text()
     text = Balanced(content).text
@@ -124,7 +124,7 @@ def test_several_are_in_one_table_and_in_one_chart_and_share_the_scripts(group, 
 
 def test_five_seeds_of_a_million_steps_stay_below_five_megabytes(tmp_path):
     folder = make_group(tmp_path / "big", steps=1_000_000)
-    assert report([folder], play=False).stat().st_size < 5_000_000
+    assert report(folder, play=False).stat().st_size < 5_000_000
 
 
 def test_a_run_that_has_only_begun_has_a_page(tmp_path):
@@ -139,7 +139,7 @@ def test_a_run_that_has_only_begun_has_a_page(tmp_path):
     ):
         (folder / name).unlink()
     (folder / "policy" / "last.safetensors").unlink()
-    text = Balanced(report([folder]).read_text()).text
+    text = Balanced(report(folder).read_text()).text
     assert "not finished" in text
     assert "Nothing was logged yet." in text
     assert "Not counted" in text
@@ -159,7 +159,7 @@ def test_the_command_without_a_folder_asks_for_one(capsys):
 
 def test_a_folder_that_is_no_run_is_one_line(tmp_path):
     with pytest.raises(InputError, match=r"not the folder of a run"):
-        report([tmp_path])
+        report(tmp_path)
 
 
 def test_compare_writes_its_page(group, tmp_path, capsys, monkeypatch):

@@ -375,7 +375,7 @@ def report(wanted: Report, words: list[str]) -> int:
     from swingup.runs.html_report import report as write_report
 
     with output.working(f"writing the report of {', '.join(map(str, wanted.runs))}"):
-        path = write_report(wanted.runs, wanted.output, wanted.play)
+        path = write_report(*wanted.runs, output=wanted.output, play=wanted.play)
     return written(path, wanted.json)
 
 

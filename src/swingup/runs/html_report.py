@@ -77,11 +77,12 @@ def final(entry: Entry) -> tuple[str, str, str]:
     return number(result["mean"]), between, f"{result['episodes']:,} greedy episodes"
 
 
-def report(folders: Sequence[str | Path], output: str | Path | None = None, play: bool = True) -> Path:
-    """Write the page and return its path: by default RUN/report.html, or ./report.html for several folders.
+def report(*folders: str | Path, output: str | Path | None = None, play: bool = True) -> Path:
+    """Write runs and groups as one HTML page and return its path.
 
-    play: also play greedy episodes, whose actions the page counts. InputError for a folder that is neither a
-    run nor a group, or a page that cannot be written.
+    output: by default report.html in the folder, or here for several folders; play: also play two greedy
+    episodes, whose actions the page counts. InputError for a folder that is neither a run nor a group, or a
+    page that cannot be written.
     """
     entries = [open_entry(Path(folder)) for folder in folders]
     several = len(entries) > 1

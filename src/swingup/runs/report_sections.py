@@ -67,8 +67,9 @@ def closing_returns(runs: Sequence[Run]) -> dict[str, np.ndarray]:
     found = {}
     for run in runs:
         t = tables.read_csv(run.folder / "closing.csv")
-        if "return" in t and run.result:
-            found[f"seed {run.config.seed}"] = t["return"]
+        returns = t.get("return", np.zeros(0))
+        if run.result and np.isfinite(returns).any():
+            found[f"seed {run.config.seed}"] = returns[np.isfinite(returns)]
     return found
 
 
@@ -93,7 +94,7 @@ def diagnostics(runs: Sequence[Run]) -> list[str]:
         if drawn:
             charts[title] = chart(drawn, STEPS, label)
     remarks = [
-        f'<p class="remark">{text(who)}step {text(row["step"])}: {text(row["text"])}</p>'
+        f'<p class="remark">{text(who)}step {text(row.get("step"))}: {text(row.get("text"))}</p>'
         for run in runs
         for who in [f"seed {run.config.seed}, " if len(runs) > 1 else ""]
         for row in tables.read_text_csv(run.folder / "remarks.csv")
