@@ -15,6 +15,7 @@ from swingup.config.fields import aliases
 from swingup.config.presets import base
 from swingup.config.settings import Config, apply, check
 from swingup.core.policy import Policy
+from swingup.envs.goals import goals_of_gym
 from swingup.envs.gym_env import GymEnv, name_of
 from swingup.envs.registry import factory
 from swingup.errors import InputError
@@ -115,11 +116,12 @@ class DDPG:
             self.env = GymEnv(factory(source), self.config.envs, limit=self.config.episode_steps)
         builder = RunBuilder(self.config)
         builder.check(self.env.spec)
-        plan = builder.plan(self.env.spec)
+        goals = goals_of_gym(self.env) if self.config.hindsight else None
+        plan = builder.plan(self.env.spec, goals)
         if self.loaded is not None:
             plan = dataclasses.replace(plan, uniform=False)  # a policy that has learnt fills replay
-        start = None if self.loaded is not None else builder.start(self.env.spec)
-        loop = HostLoop(plan, self.env, self.config.seed, every=())
+        start = None if self.loaded is not None else builder.start(self.env.spec, goals)
+        loop = HostLoop(plan, self.env, self.config.seed, every=(), goals=goals)
         if self.loaded is not None:
             loop.restore(learner_snapshot(loop, self.loaded.arrays, self.config.env))
             self.loaded = None

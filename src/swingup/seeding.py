@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-# Streams that separate the seeds of training, evaluation and the check that episodes are reproducible.
-TRAIN, EVALUATE, PREFLIGHT = 0, 1, 2
+# Streams that separate the seeds of training, evaluation, the check that episodes are reproducible, and
+# the goals drawn in hindsight.
+TRAIN, EVALUATE, PREFLIGHT, HINDSIGHT = 0, 1, 2, 3
 
 
 def episode_seed(seed, stream, env, episode):

@@ -19,6 +19,7 @@ Noise = Literal["gaussian", "ou", "pink", "decay"]
 Weights = Literal["paper", "tflearn"]
 Activation = Literal["relu", "elu", "silu", "tanh"]
 Kept = Literal["weights", "learner", "replay"]
+Strategy = Literal["future"]
 
 # The groups of settings, in the order of `swingup train --help`.
 RUN, BUDGET, ENVIRONMENT, NETWORKS = "run", "budget", "environment", "networks"
@@ -245,6 +246,19 @@ class Config:
     priority_beta: float = setting(
         0.4, "How far importance weights correct for --priority: 1 is fully.", REPLAY, values="[0, 1]"
     )
+    hindsight: Strategy | None = setting(
+        None,
+        "For environments with achieved and desired goals: store each transition again, with goals that were "
+        "achieved later in its episode (future), as hindsight experience replay does.",
+        REPLAY,
+    )
+    relabel: int = setting(
+        4,
+        "Rows that --hindsight adds for each transition, each with its own goal; they count in --capacity.",
+        REPLAY,
+        values="[1, 64]",
+        aliases="n-sampled-goal",
+    )
 
     noise: Noise = setting(
         "gaussian",
@@ -404,6 +418,8 @@ def check(config: Config) -> Config:
         raise InputError(
             f"--n-step {config.n_step}: longer than replay holds (--capacity {config.capacity}); raise it"
         )
+    if config.on is not None and config.hindsight is not None:
+        raise InputError(f"--on {config.on}: its workers relabel nothing; leave --hindsight out, or --on")
     if config.on is not None and config.workers is None:
         raise InputError(
             f"--on {config.on}: how many workers? Add --workers, for example --workers 4 --envs 4"

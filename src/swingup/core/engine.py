@@ -26,6 +26,7 @@ import jax.numpy as jnp
 from swingup.core import agent as algorithm
 from swingup.core import noise, prioritized, replay_buffer, running_statistics
 from swingup.core.agent import Agent, Behaviour, Learner, Metrics
+from swingup.core.hindsight import Hindsight
 from swingup.core.prioritized import Priority, Tree
 from swingup.core.pytrees import stream
 from swingup.core.sharding import Sharding
@@ -38,7 +39,8 @@ class Plan:
     warmup: transitions collected before the first update; uniform: whether the actions until then are uniform
     over the box (else the untrained policy's, with noise); updates: gradient steps per environment step, a
     fraction where many environments share them; priority: how replay prefers large losses (None: uniform);
-    sharding: the devices that share environments, replay and minibatch (None: one device holds all).
+    sharding: the devices that share environments, replay and minibatch (None: one device holds all);
+    hindsight: how the collector relabels transitions, which gives replay more columns (None: not at all).
     """
 
     agent: Agent
@@ -49,6 +51,7 @@ class Plan:
     updates: Fraction = Fraction(1)
     priority: Priority | None = None
     sharding: Sharding | None = None
+    hindsight: Hindsight | None = None
 
     @property
     def block(self) -> int:
@@ -60,6 +63,16 @@ class Plan:
     def rows(self) -> int:
         """Transitions of an iteration."""
         return self.block * self.n
+
+    @property
+    def copies(self) -> int:
+        """Rows that the collector makes of each step of an environment."""
+        return 1 if self.hindsight is None else self.hindsight.copies
+
+    @property
+    def columns(self) -> int:
+        """Rows of a time step, M: the columns of replay."""
+        return self.n * self.copies
 
     @property
     def warmup_iterations(self) -> int:
@@ -87,11 +100,11 @@ class Actors(NamedTuple):
 
 def init(plan: Plan, key) -> State:
     """The learning side before the first step."""
-    ring = replay_buffer.init(plan.capacity, plan.n, plan.agent.layout.width, plan.block)
+    ring = replay_buffer.init(plan.capacity, plan.columns, plan.agent.layout.width, plan.block)
     return State(
         learner=algorithm.init(plan.agent, stream(key, "init")),
         replay=ring,
-        tree=None if plan.priority is None else prioritized.init(ring.rows.shape[0] * plan.n),
+        tree=None if plan.priority is None else prioritized.init(ring.rows.shape[0] * plan.columns),
         key=key,
         iteration=jnp.int32(0),
     )
@@ -121,7 +134,7 @@ def random_action(plan: Plan, behaviour: Behaviour, actors: Actors, obs, first) 
 
 
 def add_to_replay(plan: Plan, state: State, rows) -> State:
-    """Store rows[K, N, W]; update the running statistics and assign priorities if the plan has them."""
+    """Store rows[K, M, W]; update the running statistics and assign priorities if the plan has them."""
     added, learner, tree = state.replay.added, state.learner, state.tree
     if learner.obs_statistics is not None:
         learner = learner._replace(
@@ -134,13 +147,13 @@ def add_to_replay(plan: Plan, state: State, rows) -> State:
         k, wait = rows.shape[0], plan.agent.n_step - 1
         time = jnp.arange(-wait, k)
         fresh = jnp.where((time + wait < k) & (added + time >= 0), tree.largest, 0)
-        index = (added + time)[:, None] % ring.rows.shape[0] * plan.n + jnp.arange(plan.n)
-        tree = prioritized.assign(tree, index.reshape(-1), jnp.repeat(fresh, plan.n))
+        index = (added + time)[:, None] % ring.rows.shape[0] * plan.columns + jnp.arange(plan.columns)
+        tree = prioritized.assign(tree, index.reshape(-1), jnp.repeat(fresh, plan.columns))
     return state._replace(replay=ring, learner=learner, tree=tree)
 
 
 def learn(plan: Plan, state: State, rows) -> tuple[State, Metrics]:
-    """Store rows[K, N, W], then take `updates` gradient steps for each row on new minibatches.
+    """Store rows[K, M, W], then take `updates` gradient steps for each environment step on new minibatches.
 
     Metrics are the means over these steps; `finite` is their minimum.
     """
@@ -202,7 +215,7 @@ def first_actions(plan: Plan, filled: int, state: State, obs) -> tuple[Behaviour
 
 
 def warmup_step(plan: Plan, state: State, rows) -> tuple[State, Behaviour]:
-    """A warm-up iteration: store rows[K, N, W].
+    """A warm-up iteration: store rows[K, M, W].
 
     The behaviour is a copy, because the state is donated to the next iteration while actions are chosen.
     """
@@ -211,6 +224,6 @@ def warmup_step(plan: Plan, state: State, rows) -> tuple[State, Behaviour]:
 
 
 def train_step(plan: Plan, state: State, rows) -> tuple[State, tuple[Behaviour, Any]]:
-    """A training iteration: learn from rows[K, N, W]. Metrics are one array, in the order of `Metrics`."""
+    """A training iteration: learn from rows[K, M, W]. Metrics are one array, in the order of `Metrics`."""
     state, metrics = learn(plan, state, rows)
     return state, (algorithm.behaviour(state.learner), jnp.stack(metrics))

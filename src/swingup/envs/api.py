@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -16,13 +17,15 @@ class Step(NamedTuple):
     """The result of one step of N environments.
 
     obs[N, O] float32 (at an episode's end its last observation, never that of a reset), reward[N] float64,
-    terminated[N] bool, truncated[N] bool.
+    terminated[N] bool, truncated[N] bool, success[N] (1 where the task is done after this step, 0 where it is
+    not, NaN where the environment does not say; None if none of them can say).
     """
 
     obs: np.ndarray
     reward: np.ndarray
     terminated: np.ndarray
     truncated: np.ndarray
+    success: np.ndarray | None = None
 
 
 class Replayed(NamedTuple):
@@ -93,6 +96,31 @@ class JaxEnv(Protocol):
         """Render the state as a picture, uint8 [H, W, 3]."""
 
 
+class Judgement(NamedTuple):
+    """What a step to `achieved` is worth where `desired` was wanted: reward, terminated, success."""
+
+    reward: Any
+    terminated: Any
+    success: Any
+
+
+@runtime_checkable
+class JaxGoalEnv(Protocol):
+    """A `JaxEnv` whose observations hold two goals of equal size, the achieved and the desired one.
+
+    achieved, desired: the first index of each in an observation; goal_size: their size G.
+    """
+
+    achieved: int
+    desired: int
+    goal_size: int
+
+    def __hash__(self) -> int: ...
+
+    def judge(self, achieved: Any, desired: Any) -> Judgement:
+        """What a step to achieved[G] is worth where desired[G] is wanted, as `step` has it; unbatched."""
+
+
 def fault(where: str, what: str, fix: str) -> EnvFault:
     """The one-line error of a broken interface: where it happened, what is wrong and the fix."""
     return EnvFault(f"{where}: {what}; {fix}")
@@ -130,8 +158,8 @@ def check_finite(obs: np.ndarray, where: str) -> np.ndarray:
     return obs
 
 
-def check_outcome(result: Any, where: str) -> tuple[Any, float, bool, bool]:
-    """Return observation, reward, terminated and truncated of a Gymnasium step.
+def check_outcome(result: Any, where: str) -> tuple[Any, float, bool, bool, float]:
+    """Return observation, reward, terminated, truncated and success (`success_of`) of a Gymnasium step.
 
     EnvFault if a type is wrong or the reward is not finite in float32. The observation is not checked here.
     """
@@ -156,4 +184,12 @@ def check_outcome(result: Any, where: str) -> tuple[Any, float, bool, bool]:
             raise fault(where, f"{name} is a {type(flag).__name__}", "return a bool")
     if not isinstance(info, dict):
         raise fault(where, f"info is a {type(info).__name__}", "return a dict")
-    return obs, reward, bool(terminated), bool(truncated)
+    return obs, reward, bool(terminated), bool(truncated), success_of(info)
+
+
+def success_of(info: dict[str, Any]) -> float:
+    """1 if a step's info says that the task is done (`is_success`, or `success`), 0 if not, else NaN."""
+    said = info.get("is_success", info.get("success"))
+    if isinstance(said, (bool, np.bool_, numbers.Real)) or (isinstance(said, np.ndarray) and said.size == 1):
+        return float(bool(said))
+    return math.nan

@@ -74,24 +74,24 @@ class GymEnv:
     def step(self, action: np.ndarray, active: np.ndarray | None = None) -> Step:
         obs = np.zeros((self.n, self.spec.obs_size), np.float32)
         reward, flags = np.zeros(self.n), np.zeros((2, self.n), bool)
-        executed = self.spec.to_env(action)
+        executed, success = self.spec.to_env(action), np.full(self.n, np.nan)
         for i in range(self.n) if active is None else np.flatnonzero(active).tolist():
-            obs[i], reward[i], flags[0, i], flags[1, i] = self.step_one(i, executed[i])
-        return Step(obs, reward, flags[0], flags[1])
+            obs[i], reward[i], flags[0, i], flags[1, i], success[i] = self.step_one(i, executed[i])
+        return Step(obs, reward, flags[0], flags[1], success)
 
-    def step_one(self, i: int, executed: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
-        """Step environment i alone; returns its observation, reward, terminated and truncated."""
+    def step_one(self, i: int, executed: np.ndarray) -> tuple[np.ndarray, float, bool, bool, float]:
+        """Step environment i alone; returns its observation, reward, terminated, truncated and success."""
         self.count[i, 1] += 1
         result = self.call(i, self.envs[i].step, executed)
-        observed, reward, terminated, truncated = check_outcome(result, self.where(i))
+        observed, reward, terminated, truncated, success = check_outcome(result, self.where(i))
         truncated |= self.limit is not None and self.count[i, 1] >= self.limit
-        return self.observe(i, observed), reward, terminated, truncated
+        return self.observe(i, observed), reward, terminated, truncated, success
 
     def restore_episode(self, i: int, seed: int, actions: np.ndarray) -> Replayed:
         obs = [self.reset([seed if k == i else None for k in range(self.n)])[i]]
         reward, flags = np.empty(len(actions)), np.empty((2, len(actions)), bool)
         for t, executed in enumerate(self.spec.to_env(actions)):
-            after, reward[t], flags[0, t], flags[1, t] = self.step_one(i, executed)
+            after, reward[t], flags[0, t], flags[1, t], _ = self.step_one(i, executed)
             obs.append(after)
         return Replayed(np.array(obs), reward, flags[0], flags[1])
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from swingup.envs.api import JaxEnv, Replayed, Step, check_finite, fault
+from swingup.envs.api import JaxEnv, JaxGoalEnv, Replayed, Step, check_finite, fault
 
 
 def programs(env: JaxEnv) -> tuple[Callable, Callable]:
@@ -25,6 +25,13 @@ def programs(env: JaxEnv) -> tuple[Callable, Callable]:
         isolate_rounding(lambda seeds: jax.vmap(lambda seed: env.reset(jax.random.key(seed)))(seeds)),
         isolate_rounding(lambda states, action: jax.vmap(env.step)(states, action)),
     )
+
+
+def judging(env: JaxGoalEnv) -> Callable:
+    """The worth of steps to goals, as a pure function: achieved[M, G], desired[M, G] -> Judgement of [M]."""
+    import jax
+
+    return isolate_rounding(lambda achieved, desired: jax.vmap(env.judge)(achieved, desired))
 
 
 def isolate_rounding(f: Callable) -> Callable:
@@ -65,6 +72,20 @@ def compiled(env: JaxEnv) -> tuple[Callable, Callable, Callable]:
     return jax.jit(reset), jax.jit(advance), jax.jit(merge)
 
 
+@cache
+def compiled_judge(env: JaxGoalEnv) -> Callable:
+    """`judging`, compiled and cached for each environment."""
+    import jax
+
+    return jax.jit(judging(env))
+
+
+def successes(env: JaxGoalEnv, obs: np.ndarray) -> np.ndarray:
+    """Whether obs[N, O] are at their goals, as `Step.success` has it."""
+    goals = [obs[:, k : k + env.goal_size] for k in (env.achieved, env.desired)]
+    return np.array(compiled_judge(env)(*goals).success, np.float64)
+
+
 class JaxVectorEnv:
     """N environments written in JAX, stepped together by one compiled program; returned values are checked.
 
@@ -80,6 +101,7 @@ class JaxVectorEnv:
         self.count = np.zeros((n, 2), np.int64)
         self.states: Any = None
         self.reset_all, self.advance, self.merge = compiled(env)
+        self.goal_env = env if isinstance(env, JaxGoalEnv) else None
 
     def reset(self, seeds: Sequence[int | None]) -> np.ndarray:
         fresh = np.array([seed is not None for seed in seeds])
@@ -98,7 +120,8 @@ class JaxVectorEnv:
         obs, reward = np.array(outcome.obs, np.float32), np.array(outcome.reward, np.float64)
         self.check(obs, reward, np.ones(self.n, bool) if active is None else active)
         truncated = self.count[:, 1] >= (np.inf if self.limit is None else self.limit)
-        return Step(obs, reward, np.array(outcome.terminated, bool), truncated)
+        success = None if self.goal_env is None else successes(self.goal_env, obs)
+        return Step(obs, reward, np.array(outcome.terminated, bool), truncated, success)
 
     def restore_episode(self, i: int, seed: int, actions: np.ndarray) -> Replayed:
         # All N execute the actions and only i is kept: a program of another size could round differently.

@@ -17,6 +17,7 @@ NATIVE = {
     "native/Pendulum-v1": ("swingup.envs.tasks.pendulum", "Pendulum"),
     "native/MountainCarContinuous-v0": ("swingup.envs.tasks.mountain_car", "MountainCar"),
     "native/PointMass-v0": ("swingup.envs.tasks.point_mass", "PointMass"),
+    "native/PointGoal-v0": ("swingup.envs.tasks.point_goal", "PointGoal"),
 }
 
 # Prefixes of the ids of environments in JAX; all but the first are of other libraries (`envs.jax_libraries`).

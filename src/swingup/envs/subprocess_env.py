@@ -136,14 +136,14 @@ class SubprocessVectorEnv:
         answers, live = np.zeros(self.n, self.answer), [i for i in chosen if i not in self.lost]
         answers[live] = self.exchange(asked[live])
         for i in self.lost.intersection(chosen):
-            answers[i] = (DONE, False, True, 0.0, self.obs[i])
+            answers[i] = (DONE, False, True, 0.0, np.nan, self.obs[i])
         # Recorded only when every answer is there: an interrupted step does not count.
         self.steps += 1
         for i in chosen:
             self.journal[i] += asked["action"][i].tobytes()
             self.obs[i] = answers["obs"][i]
             self.ret[i] += answers["reward"][i]
-        return Step(*(answers[field].copy() for field in ("obs", "reward", "terminated", "truncated")))
+        return Step(*(answers[field].copy() for field in Step._fields))
 
     def restore_episode(self, i: int, seed: int, actions: np.ndarray) -> Replayed:
         self.lost.discard(i)
@@ -476,6 +476,7 @@ def records(spec: Spec) -> tuple[np.dtype, np.dtype]:
         ("terminated", "?"),
         ("truncated", "?"),
         ("reward", "f8"),
+        ("success", "f8"),
         ("obs", "f4", (spec.obs_size,)),
     ]
     return np.dtype(request), np.dtype(answer)
@@ -585,9 +586,9 @@ def answer_one(env: Share, asked: np.void, action: np.ndarray, answer: np.void) 
             env.count[i] = asked["number"], 0
             answer["obs"] = env.reset([int(asked["seed"]) if k == i else None for k in range(env.n)])[i]
         else:
-            answer["obs"], answer["reward"], answer["terminated"], answer["truncated"] = env.step_one(
-                i, action
-            )
+            stepped: tuple[Any, ...] = env.step_one(i, action)
+            for name, value in zip(Step._fields, stepped, strict=True):
+                answer[name] = value
         return None
     except EnvFault as fault:
         # GymEnv raises from the environment's own exception; a fault without one is a broken contract.

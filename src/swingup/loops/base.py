@@ -212,7 +212,8 @@ class LoopBase:
             )
         if truncated is not None and truncated.any() and saved.added:
             rows = rows.copy()
-            self.plan.agent.layout.unpack(rows[(saved.added - 1) % len(rows)]).last[truncated] = 1
+            newest = rows[(saved.added - 1) % len(rows), :: self.plan.copies]
+            self.plan.agent.layout.unpack(newest).last[truncated] = 1
         return Replay(jnp.array(rows), jnp.int32(saved.added))
 
 
@@ -227,13 +228,13 @@ class BackgroundCompiled:
 
 
 def in_columns(plan: Plan, rows: np.ndarray) -> np.ndarray:
-    """rows[M, W] as [T, N, W] for replay: each column has consecutive rows, and T is a multiple of the block.
+    """rows[M, W] as [T, N, W] for replay, which has N columns: each column has consecutive rows, and T is a multiple of the block.
 
     The columns are filled up with the first rows again. The last row of each is marked as an episode's last:
     the rows that are collected after it do not continue it.
     """
-    time = -(-len(rows) // plan.rows) * plan.block
-    columns = np.ascontiguousarray(np.resize(rows, (plan.n, time, rows.shape[1])).swapaxes(0, 1))
+    time = -(-len(rows) // (plan.block * plan.columns)) * plan.block
+    columns = np.ascontiguousarray(np.resize(rows, (plan.columns, time, rows.shape[1])).swapaxes(0, 1))
     plan.agent.layout.unpack(columns[-1]).last[:] = 1
     return columns
 

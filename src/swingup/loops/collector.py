@@ -6,6 +6,7 @@ import numpy as np
 
 from swingup.envs.api import VectorEnv
 from swingup.errors import EnvFault
+from swingup.loops.relabeller import Relabeller
 from swingup.seeding import TRAIN, episode_seed
 from swingup.types import Episode, Layout
 
@@ -15,11 +16,11 @@ class HostCollector:
 
     obs[N, O]: the observations for which the next actions are chosen. At an episode's end that is the first
     one of the next episode, while the row keeps the true successor. first: the number in the run of the first
-    environment, where others are stepped elsewhere.
+    environment, where others are stepped elsewhere; relabeller: adds relabelled rows.
     """
 
-    def __init__(self, env: VectorEnv, seed: int, first: int = 0):
-        self.env, self.seed, self.first = env, seed, first
+    def __init__(self, env: VectorEnv, seed: int, first: int = 0, relabeller: Relabeller | None = None):
+        self.env, self.seed, self.first, self.relabeller = env, seed, first, relabeller
         self.layout = Layout(env.spec.obs_size, env.spec.action_size)
         self.begun = np.zeros(env.n, np.int64)
         self.ret, self.length = np.zeros(env.n), np.zeros(env.n, np.int64)
@@ -37,7 +38,10 @@ class HostCollector:
         return self.env.reset(seeds)
 
     def collect(self, action: np.ndarray) -> tuple[np.ndarray, list[Episode]]:
-        """Execute action[N, A]; returns rows[1, N, W] and the episodes that this step ended."""
+        """Execute action[N, A]; returns rows[1, N, W] and the episodes that this step ended.
+
+        With a relabeller the rows are [1, N * (1 + R), W], those of an environment side by side.
+        """
         step = self.env.step(action)
         last = step.terminated | step.truncated
         rows = np.empty((1, self.env.n, self.layout.width), np.float32)
@@ -52,7 +56,7 @@ class HostCollector:
         if last.any():
             ended = [self.finished(int(i), bool(step.terminated[i])) for i in np.flatnonzero(last)]
             self.obs = np.where(last[:, None], self.begin_episodes(last), step.obs)
-        return rows, ended
+        return (rows if self.relabeller is None else self.relabeller(rows[0])[None]), ended
 
     def state(self) -> dict[str, np.ndarray]:
         """The state of the running episodes, as arrays by name."""

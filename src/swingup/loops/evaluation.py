@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,14 +21,24 @@ MOST = 10_000
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Returns and lengths of whole greedy episodes, in the order of their seeds."""
+    """Returns and lengths of whole greedy episodes, in the order of their seeds.
+
+    successes: 1 or 0 for each episode, whether its last step left the task done; () if the environment does
+    not say (`envs.api.success_of`).
+    """
 
     returns: tuple[float, ...]
     lengths: tuple[int, ...]
+    successes: tuple[float, ...] = ()
 
     @property
     def mean(self) -> float:
         return float(np.mean(self.returns))
+
+    @property
+    def success(self) -> float | None:
+        """The share of episodes that succeeded; None if the environment does not say."""
+        return float(np.mean(self.successes)) if self.successes else None
 
     @property
     def std(self) -> float:
@@ -63,10 +74,10 @@ def evaluate(
     step; an exception from it ends the evaluation. EnvFault says that it was raised by an evaluation.
     """
     try:
-        returns, lengths = zip(*play(act, env, episodes, seed, skip, pause), strict=True)
+        returns, lengths, said = zip(*play(act, env, episodes, seed, skip, pause), strict=True)
     except EnvFault as error:
         raise EnvFault(f"evaluation: {error}") from error
-    return Evaluation(returns, lengths)
+    return Evaluation(returns, lengths, () if np.isnan(said).any() else said)
 
 
 def play(
@@ -76,11 +87,11 @@ def play(
     seed: int,
     skip: int,
     pause: Callable[[], None],
-) -> list[tuple[float, int]]:
-    """The return and the length of each episode of an evaluation."""
+) -> list[tuple[float, int, float]]:
+    """The return, the length and the success (or NaN) of each episode of an evaluation."""
     n = env.n
     ret, length, playing = np.zeros(n), np.zeros(n, np.int64), np.arange(n)
-    results: dict[int, tuple[float, int]] = {}
+    results: dict[int, tuple[float, int, float]] = {}
 
     def begin(where: np.ndarray, obs: np.ndarray) -> np.ndarray:
         """The observations[N, O] after a reset of the environments in where[N]."""
@@ -102,7 +113,8 @@ def play(
         obs, over = np.where(active[:, None], step.obs, obs), active & (step.terminated | step.truncated)
         if over.any():
             for i in np.flatnonzero(over):
-                results[int(playing[i])] = (float(ret[i]), int(length[i]))
+                success = math.nan if step.success is None else float(step.success[i])
+                results[int(playing[i])] = (float(ret[i]), int(length[i]), success)
             playing[over] = playing.max() + 1 + np.arange(over.sum())
             ret[over], length[over] = 0, 0
             obs = begin(over & (playing < episodes), obs)
@@ -129,7 +141,7 @@ def evaluate_policy(
         more = evaluate(
             policy.act, env, min(len(e.returns), MOST - len(e.returns)), seed, len(e.returns), pause
         )
-        e = Evaluation(e.returns + more.returns, e.lengths + more.lengths)
+        e = Evaluation(e.returns + more.returns, e.lengths + more.lengths, e.successes + more.successes)
     return e
 
 
@@ -150,7 +162,7 @@ def can_restore_episodes(env: VectorEnv, seed: int, steps: int = 20) -> bool:
         answers.append(env.step(actions[-1]))
         obs.append(answers[-1].obs)
         over = bool((answers[-1].terminated | answers[-1].truncated).any())
-    _, *others = map(np.array, zip(*answers, strict=True))
+    others = [np.array([getattr(a, name) for a in answers]) for name in Replayed._fields[1:]]
     for i, seed_i in enumerate(seeds):
         journal = np.array([action[i] for action in actions])
         env.restore_episode(i, seed_i + 1, journal[:1])

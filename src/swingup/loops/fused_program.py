@@ -15,10 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from swingup.core import agent as algorithm
-from swingup.core import engine
+from swingup.core import engine, hindsight
 from swingup.core.agent import Behaviour, Metrics
 from swingup.core.engine import Plan
-from swingup.envs.jax_env import isolate_rounding, programs
+from swingup.core.hindsight import Hindsight
+from swingup.core.replay_buffer import Replay
+from swingup.envs.jax_env import isolate_rounding, judging, programs
 from swingup.loops.base import BackgroundCompiled
 from swingup.seeding import TRAIN, episode_seed
 from swingup.types import Transition
@@ -101,11 +103,37 @@ def iteration(task: Task, learning: bool, seed: Any, carry: Carry) -> tuple[Carr
             carry = carry._replace(behaviour=algorithm.behaviour(carry.state.learner))
         carry = choose_actions(task, learning, carry, rows)
     rows = jnp.stack(blocks)
+    h = plan.hindsight
+    stored = rows if h is None else relabelled(task, h, seed, carry.state.replay, rows)
     if learning:
-        state, (_, metrics) = engine.train_step(plan, carry.state, rows)
+        state, (_, metrics) = engine.train_step(plan, carry.state, stored)
     else:
-        (state, _), metrics = engine.warmup_step(plan, carry.state, rows), jnp.zeros(len(Metrics._fields))
+        (state, _), metrics = engine.warmup_step(plan, carry.state, stored), jnp.zeros(len(Metrics._fields))
     return carry._replace(state=state), ChunkResult(rows, metrics)
+
+
+def relabelled(task: Task, h: Hindsight, seed: Any, replay: Replay, rows: Any) -> Any:
+    """rows[K, N, W] with relabelled rows of earlier iterations, from replay: [K, N * (1 + R), W]."""
+    layout, judge = task.plan.agent.layout, judging(task.env)
+    (k, n, _), held, lag = rows.shape, replay.rows.shape[0], h.lag(task.plan.block)
+    env = jnp.arange(n) * h.copies
+
+    def chosen(time: Any) -> Any:
+        """A time step's rows[N, W], their new goals[N, R, G], and which are the last with theirs."""
+        following = (time + jnp.arange(h.limit)) % held
+        last = layout.unpack(replay.rows[following[:, None], env]).last
+        ahead, final = hindsight.choose_goals(h, last, time, seed)
+        goal = hindsight.goal_of(h, layout, replay.rows[(time + ahead) % held, env[:, None]])
+        return replay.rows[time % held, env], goal, final
+
+    time = replay.added - lag + jnp.arange(k)
+    old, goal, final = jax.vmap(chosen)(time)
+    came_to = jnp.repeat(hindsight.goal_of(h, layout, old)[:, :, None], h.relabel, 2)
+    judged = judge(came_to.reshape(-1, h.size), goal.reshape(-1, h.size))
+    reward, over = (x.reshape(k, n, h.relabel) for x in judged[:2])
+    again = jax.vmap(partial(hindsight.relabel, h, layout))(old, goal, reward, over, final)
+    as_is = jax.vmap(partial(hindsight.unchanged, h, layout))(rows)
+    return jax.vmap(hindsight.beside)(rows, jnp.where((time < 0)[:, None, None, None], as_is, again))
 
 
 def chunk(

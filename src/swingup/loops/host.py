@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +33,11 @@ from swingup.loops.base import (
     without_ring,
 )
 from swingup.loops.collector import HostCollector
+from swingup.loops.relabeller import Relabeller
 from swingup.types import Episode
+
+if TYPE_CHECKING:
+    from swingup.envs.goals import Goals
 
 
 class InFlight(NamedTuple):
@@ -57,18 +61,33 @@ class DeviceState(NamedTuple):
 
 
 class HostLoop(LoopBase):
-    """`Loop` on a `VectorEnv`."""
+    """`Loop` on a `VectorEnv`; goals: its goals, where the plan relabels them in hindsight."""
 
     def __init__(
-        self, plan: Plan, env: VectorEnv, seed: int, *, every: tuple[int, ...] = (1,), end: int = 2**31
+        self,
+        plan: Plan,
+        env: VectorEnv,
+        seed: int,
+        *,
+        every: tuple[int, ...] = (1,),
+        end: int = 2**31,
+        goals: Goals | None = None,
     ):
         super().__init__(plan, every, end)
         self.env, self.spec = env, env.spec
-        self.collector = HostCollector(env, seed)
+        self.relabeller = (
+            None
+            if plan.hindsight is None or goals is None
+            else Relabeller(plan.hindsight, goals, plan.agent.layout, plan.n, seed, plan.block)
+        )
+        self.collector = HostCollector(env, seed, relabeller=self.relabeller)
         self.in_flight: deque[InFlight] = deque()
         self.fault: EnvFault | None = None
         # A thread compiles the large programs while the first actions are chosen and the warm-up runs.
-        obs, rows = self.collector.obs, np.zeros((plan.block, plan.n, plan.agent.layout.width), np.float32)
+        obs, rows = (
+            self.collector.obs,
+            np.zeros((plan.block, plan.columns, plan.agent.layout.width), np.float32),
+        )
         start = jax.jit(partial(engine.start_run, plan)).trace(np.uint32(seed), obs)
         state, behaviour, actors, _ = start.out_info
         first = np.ones(plan.n, np.float32)
@@ -96,6 +115,9 @@ class HostLoop(LoopBase):
     def begin_with(self, start: Start) -> None:
         if start.rows is not None:
             self.state = self.filled_with(self.state, start.rows)
+            if self.relabeller is not None:
+                ring = self.state.replay
+                self.relabeller.restore(np.asarray(ring.rows), int(ring.added), np.zeros(self.plan.n, bool))
         if start.arrays is not None:  # after the rows, which its statistics of observations have counted
             self.set_learner(self.take_over(start.arrays))
         self.behaviour, self.actors, self.action = self.first_actions(self.collector.obs)
@@ -129,7 +151,7 @@ class HostLoop(LoopBase):
             episodes += ended
             if k == self.plan.block - 1:
                 self.behaviour = self.latest
-            last = self.plan.agent.layout.unpack(rows[-1]).last
+            last = self.plan.agent.layout.unpack(rows[-1, :: self.plan.copies]).last
             self.actors, self.action = choose(self.actors, self.behaviour, self.collector.obs, last)
         rows, metrics = np.concatenate(blocks), None
         if learning:
@@ -138,7 +160,7 @@ class HostLoop(LoopBase):
             self.state, self.latest = self.warmup_step(self.state, rows)
         self.filled += 1
         step = (self.iteration + len(self.in_flight) + 1) * self.plan.rows
-        self.in_flight.append(InFlight(step, rows, episodes, metrics))
+        self.in_flight.append(InFlight(step, rows[:, :: self.plan.copies], episodes, metrics))
 
     @property
     def device_state(self) -> DeviceState:
@@ -169,6 +191,8 @@ class HostLoop(LoopBase):
         restored = unflatten_named(self.device_state, device)
         lost = self.collector.restore(host)
         self.state = restored.state._replace(replay=self.load_ring(saved, lost))
+        if self.relabeller is not None:
+            self.relabeller.restore(saved.ring, saved.added, lost)
         self.behaviour, self.actors = restored.behaviour, restored.actors
         self.latest = device_copy(algorithm.behaviour(self.state.learner))
         self.set_counters(saved)
@@ -191,6 +215,8 @@ class HostLoop(LoopBase):
         self.iteration, self.episodes = (int(saved.tensors[f"host.{k}"]) for k in ("iteration", "episodes"))
         self.state = self.state._replace(iteration=jnp.int32(self.iteration))
         self.collector.begun[:] = saved.tensors["host.begun"]
+        if self.relabeller is not None:
+            self.relabeller.clear()
         every = np.ones(self.plan.n, bool)
         self.collector.obs = self.collector.begin_episodes(every)
         actors = self.actors._replace(step=jnp.int32(self.iteration * self.plan.block))

@@ -118,9 +118,20 @@ class MetricsLogger(Callback):
             "episodes": len(evaluation.returns),
         }
         points = {"mean_reward": evaluation.mean, "mean_ep_length": float(np.mean(evaluation.lengths))}
-        self.guard(lambda: self.append("evaluations", row))
+        if evaluation.success is not None:
+            points["success_rate"] = evaluation.success
+        self.guard(lambda: self.append("evaluations", row | self.success_cell(evaluation)))
         self.guard(lambda: self.scalars({f"eval/{k}": v for k, v in points.items()}, step))
         self.mark = time.monotonic()  # an evaluation's time does not count as training time
+
+    def success_cell(self, evaluation: Evaluation) -> dict[str, Any]:
+        """The cell of the column `success`, which evaluations.csv has if its first evaluation had one."""
+        path, value = self.folder / "evaluations.csv", evaluation.success
+        if self.rows["evaluations"]:
+            there = "success" in path.read_text(encoding="utf-8").partition("\n")[0].strip().split(",")
+        else:
+            there = value is not None
+        return {"success": "" if value is None else value} if there else {}
 
     def on_checkpoint(self, step: int, path: Path) -> None:
         self.mark = time.monotonic()

@@ -194,6 +194,7 @@ def figures(e: Evaluation, folder: Path, seconds: float, steps: int | None = Non
         "std": e.std if len(e.returns) > 1 else None,
         "ci95": list(e.ci95) if len(e.returns) > 1 else None,
         "episodes": len(e.returns),
+        **({"success": e.success} if e.success is not None else {}),
         **({"steps": steps} if steps is not None else {}),
         "seconds": round(seconds, 2),
         "run": str(folder),
@@ -204,8 +205,7 @@ def closing(result: dict[str, Any], env: str) -> str:
     """The result of `figures` as one line of text."""
     ends = f"{interval(result['ci95'])}, " if result["ci95"] else ""
     played = "1 greedy episode" if result["episodes"] == 1 else f"{result['episodes']} greedy episodes"
+    done = f", success {result['success']:.0%}" if "success" in result else ""
+    took = f"{result['seconds']:.1f} s"
     after = f" after {result['steps']:,} steps" if "steps" in result else ""
-    return (
-        f"{env}: return {number(result['mean'])} ({ends}{played}){after} in {result['seconds']:.1f} s · "
-        f"{result['run']}"
-    )
+    return f"{env}: return {number(result['mean'])} ({ends}{played}){done}{after} in {took} · {result['run']}"

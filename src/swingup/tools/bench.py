@@ -186,7 +186,7 @@ def empty_rows(loop: Any) -> Any:
     """The rows[K, N, W] of an iteration, all zero."""
     import numpy as np
 
-    return np.zeros((loop.plan.block, loop.plan.n, loop.plan.agent.layout.width), np.float32)
+    return np.zeros((loop.plan.block, loop.plan.columns, loop.plan.agent.layout.width), np.float32)
 
 
 def show(report: Report, console: Any) -> None:

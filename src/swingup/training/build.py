@@ -21,6 +21,7 @@ from swingup.types import Spec
 if TYPE_CHECKING:
     from swingup.core.engine import Plan
     from swingup.envs.api import VectorEnv
+    from swingup.envs.goals import Goals
     from swingup.loops.base import Loop, Start
     from swingup.reports.callback import Callback
     from swingup.training.schedule import Schedule
@@ -64,12 +65,12 @@ class RunBuilder:
         """The run in one line: environment, preset, seed."""
         return f"{self.env} · preset {self.preset} · seed {self.seed}"
 
-    def start(self, spec: Spec) -> Start | None:
+    def start(self, spec: Spec, goals: Goals | None = None) -> Start | None:
         """What the run takes from another one before its first step; None if it begins untrained."""
         from swingup.training.start import read_start
 
         c = self.config
-        return read_start(self.plan(spec), spec, c.from_run, c.from_keep) if c.from_run else None
+        return read_start(self.plan(spec, goals), spec, c.from_run, c.from_keep) if c.from_run else None
 
     def new_folder(self, run_dir: Path | None, label: str | None = None) -> Path:
         """Make the run's folder; label: replaces the seed in its name."""
@@ -92,6 +93,7 @@ class RunBuilder:
             render=options.render,
             quiet=options.quiet,
             elsewhere=c.on is not None,
+            hindsight=c.hindsight is not None,
         )
 
     def check(self, spec: Spec) -> None:
@@ -99,9 +101,9 @@ class RunBuilder:
         fit(self.config, spec)
         enough_memory(self.config.capacity, spec.layout.width, self.config.priority is not None)
 
-    def plan(self, spec: Spec) -> Plan:
-        """The engine's static description of the run."""
-        return plan(self.config, spec)
+    def plan(self, spec: Spec, goals: Goals | None = None) -> Plan:
+        """The engine's static description of the run; goals: of its environments, for --hindsight."""
+        return plan(self.config, spec, goals)
 
     def schedule(self) -> Schedule:
         """When the run evaluates, saves and ends."""
@@ -128,12 +130,12 @@ class RunBuilder:
         if self.config.on is not None:
             what = "only train and resume have workers on a cluster"
             raise InputError(f"--on {self.config.on}: {what}; use swingup resume, or train without --on")
-        c, made = self.config, self.plan(envs.evaluation.spec)
+        c, made = self.config, self.plan(envs.evaluation.spec, envs.goals)
         every = (log_interval(made.rows), c.eval_every, c.save_every or c.eval_every)
         if not in_jax(c.env):
             from swingup.loops.host import HostLoop
 
-            return HostLoop(made, envs.training, c.seed, every=every, end=c.steps)
+            return HostLoop(made, envs.training, c.seed, every=every, end=c.steps, goals=envs.goals)
         from swingup.loops.fused import FusedLoop
 
         limit = c.episode_steps
@@ -177,7 +179,7 @@ def fit(config: Config, spec: Spec) -> None:
         )
 
 
-def plan(config: Config, spec: Spec) -> Plan:
+def plan(config: Config, spec: Spec, goals: Goals | None = None) -> Plan:
     """The engine's static description of this run; the networks get the environment's sizes."""
     from swingup.core.agent import Agent, Smoothing
     from swingup.core.engine import Plan
@@ -224,7 +226,7 @@ def plan(config: Config, spec: Spec) -> Plan:
     priority = None if config.priority is None else Priority(config.priority, config.priority_beta)
     updates = Fraction(config.updates).limit_denominator(1_000_000)
     sharding = share_devices(config.devices)
-    return Plan(
+    made = Plan(
         agent,
         config.envs,
         config.capacity,
@@ -235,6 +237,26 @@ def plan(config: Config, spec: Spec) -> Plan:
         priority,
         sharding,
     )
+    return made if config.hindsight is None else with_hindsight(made, config, spec, goals)
+
+
+def with_hindsight(made: Plan, config: Config, spec: Spec, goals: Goals | None) -> Plan:
+    """The plan of a run that relabels goals; InputError if replay is shorter than an episode."""
+    from swingup.core.hindsight import Hindsight
+
+    if goals is None:
+        raise InputError(f"--hindsight: {spec.env} is used here without its goals; leave --hindsight out")
+    where = goals.achieved, goals.desired, goals.size
+    made = dataclasses.replace(
+        made, hindsight=Hindsight(config.relabel, *where, goals.limit, made.agent.n_step)
+    )
+    need = (goals.limit + made.block - 1) * made.columns
+    if made.capacity < need:
+        raise InputError(
+            f"--capacity {made.capacity}: an episode and its relabelled rows do not fit into replay; "
+            f"raise it to {need}"
+        )
+    return made
 
 
 def precise(config: Config) -> Any:

@@ -14,6 +14,7 @@ import gymnasium
 from swingup import runtime
 from swingup.envs.api import VectorEnv
 from swingup.envs.closing import close_all
+from swingup.envs.goals import Goals, goals_of_gym, goals_of_jax
 from swingup.envs.gym_env import GymEnv
 from swingup.envs.registry import factory, find, in_jax, make_eval_envs
 from swingup.envs.rendering import need_display, rendering
@@ -21,10 +22,14 @@ from swingup.errors import InputError
 
 
 class Environments(NamedTuple):
-    """What a run trains on (a `VectorEnv`, or a `JaxEnv` in the fused loop), and copies to evaluate on."""
+    """What a run trains on (a `VectorEnv`, or a `JaxEnv` in the fused loop), and copies to evaluate on.
+
+    goals: what hindsight needs of them, if it is wanted.
+    """
 
     training: Any
     evaluation: VectorEnv
+    goals: Goals | None = None
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class EnvironmentRequest:
     to train on; copies: environments to evaluate on side by side; limit: steps after which an episode is
     truncated; workers: processes that step them (None: this one); devices: how many share them; threads,
     exact: see `runtime.prepare`; record, render: whether the first one draws; elsewhere: whether others make
-    those to train on.
+    those to train on; hindsight: whether goals are relabelled.
     """
 
     source: Any
@@ -51,6 +56,7 @@ class EnvironmentRequest:
     render: bool = False
     quiet: bool = False
     elsewhere: bool = False
+    hindsight: bool = False
 
 
 @contextmanager
@@ -68,10 +74,21 @@ def open_environments(wanted: EnvironmentRequest) -> Iterator[Environments]:
             opened.append(training)
             if isinstance(training, GymEnv):
                 refuse_one_object(wanted, training)
-        opened.append(evaluated(wanted))
-        yield Environments(training, opened[-1])
+        goals = goals_of(wanted, training, opened) if wanted.hindsight else None
+        evaluation = evaluated(wanted)
+        opened.append(evaluation)
+        yield Environments(training, evaluation, goals)
     finally:
         close_all(*opened)
+
+
+def goals_of(wanted: EnvironmentRequest, training: Any, opened: list[VectorEnv]) -> Goals:
+    """What hindsight needs; it asks an environment of its own, which is added to `opened`."""
+    if in_jax(wanted.name):
+        return goals_of_jax(training, wanted.limit)
+    judge = GymEnv(factory(wanted.source), 1, wanted.name, wanted.limit)
+    opened.append(judge)
+    return goals_of_gym(judge)
 
 
 def evaluated(wanted: EnvironmentRequest) -> VectorEnv:

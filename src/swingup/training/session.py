@@ -92,7 +92,7 @@ def training_session(
         runtime.prepare(builder.threads, options.require_exact)
         start_jax()
         begun = old is not None and has_checkpoint(old)
-        start = None if begun else builder.start(envs.evaluation.spec)
+        start = None if begun else builder.start(envs.evaluation.spec, envs.goals)
         folder = old or builder.new_folder(options.run_dir)
         console = context.console if context else console_of(options.quiet)
         if old is None:

@@ -43,7 +43,7 @@ def verify(folder: Path) -> str:
         loop, repeats = builder.loop(envs), can_restore_episodes(envs.evaluation, builder.seed)
         if start is not None and start.ring is not None:
             repeats &= loop.restore(Snapshot(start.tensors, start.ring, start.added))
-        elif (begins := builder.start(loop.spec)) is not None:
+        elif (begins := builder.start(loop.spec, envs.goals)) is not None:
             loop.begin_with(begins)
         if not repeats:
             what = "another episode with the same seed and actions gives other observations or rewards"
