@@ -61,7 +61,8 @@ class Line(gymnasium.Env):
 
     def step(self, action):
         self.at, self.t = self.at + action.astype(np.float64), self.t + 1
-        reward, there = (f(self.at, self.goal, {}) for f in (self.compute_reward, self.compute_terminated))
+        judges = Line.compute_reward, Line.compute_terminated
+        reward, there = (f(self, self.at, self.goal, {}) for f in judges)
         return self.seen(), float(reward), there, False, {"is_success": there}
 
 
