@@ -22,8 +22,10 @@ from swingup.core.noise import Gaussian, OrnsteinUhlenbeck, Pink
 from swingup.core.prioritized import Priority
 from swingup.core.pytrees import STREAMS, stream
 from swingup.core.schedules import Linear
+from swingup.envs.goals import goals_of_jax
 from swingup.envs.gym_env import GymEnv
-from swingup.envs.registry import factory
+from swingup.envs.jax_env import JaxVectorEnv
+from swingup.envs.registry import factory, find
 from swingup.errors import InputError
 from swingup.loops.host import HostLoop
 from swingup.training.build import plan
@@ -509,6 +511,12 @@ def make_loop(**changes):
         "env": "Pendulum-v1",
     } | changes
     config = check(apply(base("Pendulum-v1"), settings, "test"))
+    if config.hindsight:
+        goal = find("native/PointGoal-v0")
+        goals = goals_of_jax(goal, 12)
+        return HostLoop(
+            plan(config, goal.spec, goals), JaxVectorEnv(goal, config.envs, limit=12), 0, goals=goals
+        )
     env = GymEnv(factory("Pendulum-v1"), config.envs)
     return HostLoop(plan(config, env.spec), env, 0)
 
@@ -527,6 +535,8 @@ OTHERS = [
     {"actor_lr_end": 0.0, "critic_lr_end": 1e-5, "noise": "pink"},
     {"updates": 2, "noise": "ou", "sigma_end": 0.0, "envs": 3, "delay": 2},
     {"envs": 2, "n_step": 4, "priority": 1.0, "delay": 3, "critics": 3},
+    {"hindsight": "future", "relabel": 2, "critics": 2, "delay": 2, "smoothing": 0.2, "n_step": 3},
+    {"hindsight": "future", "atoms": 11, "priority": 0.6, "normalize": True, "envs": 2},
     {"activation": "elu", "actor_hidden": (8,), "critic_hidden": (16, 8, 8), "action_layer": 3},
 ]
 # Every pair of choices occurs in one of eight rows: an orthogonal array of seven factors from three bits.
@@ -560,7 +570,7 @@ def test_every_combination_is_one_finite_program(options):
     updates = int(loop.state.learner.critic_opt[0].count) if "weight_decay" not in options else None
     learning = (80 - loop.plan.warmup_iterations) * loop.plan.rows * loop.plan.updates
     assert updates in (None, learning)
-    assert np.isfinite(loop.policy()(np.zeros(3))).all()
+    assert np.isfinite(loop.policy()(np.zeros(loop.spec.obs_size))).all()
 
 
 @pytest.mark.parametrize(
