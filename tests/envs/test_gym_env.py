@@ -15,7 +15,7 @@ from faultcases.contracts import OBSERVATIONS, OUTCOMES, Mutant
 from swingup.core.networks import Actor
 from swingup.core.policy import Policy
 from swingup.envs import closing
-from swingup.envs.gym_env import GymEnv
+from swingup.envs.gym_env import GymEnv, create
 from swingup.envs.registry import factory
 from swingup.errors import EnvFault, InputError
 from swingup.loops.collector import HostCollector
@@ -406,3 +406,15 @@ def test_an_evaluation_steps_only_what_it_counts(episodes):
 def test_a_fault_in_an_evaluation_says_so():
     with pytest.raises(EnvFault, match=r"^evaluation: environment Small \[0\].*ZeroDivisionError"):
         evaluate(lambda obs: np.zeros((1, 1)), GymEnv(small(stepping=lambda self: 1 / 0)), 1, 0)
+
+
+def test_robots_that_mujoco_is_too_new_for_say_which_one_they_need(monkeypatch):
+    import types
+
+    def make(*args, **options):
+        raise AssertionError
+
+    monkeypatch.setattr(gymnasium, "make", make)
+    spec = types.SimpleNamespace(entry_point="gymnasium_robotics.envs.fetch.reach:MujocoFetchReachEnv")
+    with pytest.raises(InputError, match=r"pip install 'mujoco<3\.11'$"):
+        create(spec, "FetchReach-v4", {})

@@ -172,8 +172,11 @@ def create(spec: Any, env: str, options: dict) -> gymnasium.Env:
         what = f"; pip install 'swingup[{extra}]'" if extra else f" ({' '.join(str(error).split())})"
         raise InputError(f"environment {env}: a package that it needs is not installed{what}") from error
     except (Exception, SystemExit) as error:
+        # gymnasium-robotics 1.4 compares MuJoCo's enums with NumPy's integers: never equal since MuJoCo 3.11.
+        robot = isinstance(error, AssertionError) and "gymnasium_robotics" in str(spec.entry_point)
+        fix = "; gymnasium-robotics needs an older MuJoCo: pip install 'mujoco<3.11'" if robot else ""
         raise InputError(
-            f"environment {env}: it could not be made ({type(error).__name__}: {error})"
+            f"environment {env}: it could not be made ({type(error).__name__}: {error}){fix}"
         ) from error
 
 
