@@ -15,7 +15,7 @@ from swingup.envs.api import Outcome
 from swingup.envs.gym_env import spec_of
 from swingup.envs.jax_env import JaxVectorEnv, programs
 from swingup.envs.registry import NATIVE, find, in_jax
-from swingup.envs.tasks import mountain_car, pendulum, point_mass
+from swingup.envs.tasks import mountain_car, pendulum, point_goal, point_mass
 from swingup.errors import EnvFault, InputError
 from swingup.loops.collector import HostCollector
 from swingup.types import Spec
@@ -118,6 +118,25 @@ def test_the_point_mass_can_be_brought_to_rest_and_walls_stop_it():
     np.testing.assert_allclose(step.reward, -(2 * 1.5**2 + 0.01 * 2), rtol=1e-6)
 
 
+def test_the_point_reaches_its_goal_in_time_and_the_step_says_so():
+    host = JaxVectorEnv(find("native/PointGoal-v0"), 64)
+    obs, done = host.reset(range(64)), []
+    for _ in range(50):
+        away, speed = obs[:, 2:4] - obs[:, 4:6], obs[:, 6:]
+        stop = np.sign(speed) * speed**2 / 2  # m, when braked from now on
+        step = host.step(np.clip(20 * (away - stop) - 2 * speed, -1, 1).astype(np.float32))
+        obs = step.obs
+        np.testing.assert_array_equal(obs[:, :2], obs[:, 4:6])
+        near = np.square(obs[:, :2] - obs[:, 2:4]).sum(1) < 0.05**2
+        np.testing.assert_array_equal(step.reward, np.where(near, 0.0, -1.0))
+        np.testing.assert_array_equal(step.success, near)
+        done.append(near.mean())
+        assert not step.terminated.any()
+    assert step.truncated.all()
+    assert done[0] < 0.05
+    assert done[-1] == 1
+
+
 @pytest.mark.parametrize(
     ("name", "field", "low", "high"),
     [
@@ -125,6 +144,7 @@ def test_the_point_mass_can_be_brought_to_rest_and_walls_stop_it():
         ("native/Pendulum-v1", "speed", -1, 1),
         ("native/MountainCarContinuous-v0", "position", -0.6, -0.4),
         ("native/PointMass-v0", "position", -1, 1),
+        ("native/PointGoal-v0", "goal", -1, 1),
     ],
 )
 def test_episodes_begin_uniformly_in_the_range(name, field, low, high):
@@ -344,6 +364,10 @@ FRAMES = {
     "native/PointMass-v0": [
         point_mass.State(np.array(p), np.zeros(2), np.array(a))
         for p, a in (((0, 0), (0, 0)), ((0, 0), (1, 0)), ((1.5, -1.5), (0, 0)))
+    ],
+    "native/PointGoal-v0": [
+        point_goal.State(np.array(p), np.zeros(2), np.array(g), np.zeros(2))
+        for p, g in (((0, 0), (1, 0)), ((0, 0), (0, 1)), ((1, 1), (0, 1)))
     ],
 }
 
