@@ -161,7 +161,7 @@ def trajectory(host, seeds, actions):
     """The bytes of everything that a host answers to actions[T, N, A]."""
     answers = [host.reset(seeds)]
     for action in actions:
-        answers += host.step(action)
+        answers += [answer for answer in host.step(action) if answer is not None]
     return answers
 
 
