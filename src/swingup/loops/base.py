@@ -228,7 +228,7 @@ class BackgroundCompiled:
 
 
 def in_columns(plan: Plan, rows: np.ndarray) -> np.ndarray:
-    """rows[M, W] as [T, N, W] for replay, which has N columns: each column has consecutive rows, and T is a multiple of the block.
+    """rows[M, W] as [T, N, W] for the N columns of replay: each has consecutive rows; the block divides T.
 
     The columns are filled up with the first rows again. The last row of each is marked as an episode's last:
     the rows that are collected after it do not continue it.
