@@ -29,7 +29,8 @@ class Step:
 
     normalize: (x - mean[I]) / deviation[I], clipped at +-limit. dense: x @ w[I, J], plus b[J] if there is
     one. layer_norm: (x - mean of x) / sqrt(variance of x + epsilon) * scale[I] + b[I]. activation: the
-    function `name` of each element. rescale: from [-1, 1] to [low[I], high[I]] (float64) as `Spec.to_env`.
+    function `name` of each element. keep: x goes on, and is kept; add: x plus what was kept. rescale: from
+    [-1, 1] to [low[I], high[I]] (float64) as `Spec.to_env`.
     """
 
     kind: str
@@ -106,6 +107,13 @@ def rescaling(spec: Spec) -> Step:
 
 def actor_steps(actor: Actor, params: Any) -> Iterator[Step]:
     """The steps of `core.networks.Actor`."""
+    stack = residual_steps if getattr(actor, "residual", False) else plain_steps
+    yield from stack(actor, params)
+    yield nonlinearity("tanh")
+
+
+def plain_steps(actor: Actor, params: Any) -> Iterator[Step]:
+    """The steps of a stack of layers, up to the last product."""
     *inner, last = [{k: np.asarray(v) for k, v in layer.items()} for layer in params]
     for layer in inner:
         if "scale" in layer:
@@ -115,7 +123,25 @@ def actor_steps(actor: Actor, params: Any) -> Iterator[Step]:
             yield Step("dense", {"w": layer["w"], "b": layer["b"]})
         yield nonlinearity(actor.activation)
     yield Step("dense", {"w": last["w"], "b": last["b"]})
-    yield nonlinearity("tanh")
+
+
+def residual_steps(actor: Actor, params: Any) -> Iterator[Step]:
+    """The steps of residual blocks, up to the last product."""
+    first, *blocks, last = [{k: np.asarray(v) for k, v in layer.items()} for layer in params]
+
+    def norm(layer: dict[str, np.ndarray]) -> Step:
+        return Step("layer_norm", {"scale": layer["scale"], "b": layer["shift"]}, {"epsilon": EPSILON})
+
+    yield Step("dense", {"w": first["w"], "b": first["b"]})
+    for block in blocks:
+        yield Step("keep")
+        yield norm(block)
+        yield Step("dense", {"w": block["w"], "b": block["b"]})
+        yield nonlinearity(actor.activation)
+        yield Step("dense", {"w": block["v"], "b": block["c"]})
+        yield Step("add")
+    yield norm(last)
+    yield Step("dense", {"w": last["w"], "b": last["b"]})
 
 
 def nonlinearity(name: str) -> Step:
