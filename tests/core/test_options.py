@@ -478,7 +478,7 @@ def test_no_two_draws_share_a_key(monkeypatch):
     assert [name for name, _ in taken] == ["init", "sample", "smooth"]
     taken.clear()
     behaviour, actors = algorithm.behaviour(state.learner), engine.actors(plan, state.key)
-    for choose in (engine.act, engine.random_action) * 6:
+    for choose in (engine.act, engine.act, engine.random_action, engine.random_action) * 3:
         actors, _ = choose(
             plan, behaviour, actors._replace(step=int(actors.step)), rows[0, :, :3], np.zeros(1, "f4")
         )
