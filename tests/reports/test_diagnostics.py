@@ -38,7 +38,7 @@ def rows(reward, last=(), cut=()):
 
 
 def test_the_return_of_finished_episodes_is_discounted_from_their_start():
-    health = Diagnostics(Plan(AGENT))
+    health = Diagnostics(Plan(AGENT, warmup=1))
     health.add_rows(rows([1, 2, 4, 8, 16, 3], last=[1, 4]))
     assert [f.ret for f in health.finished] == [1 + 0.5 * 2, 4 + 0.5 * 8 + 0.25 * 16]
     assert [f.discount for f in health.finished] == [0, 0]
@@ -48,7 +48,7 @@ def test_the_return_of_finished_episodes_is_discounted_from_their_start():
 
 
 def test_an_episode_that_was_cut_is_bootstrapped_from_its_last_observation():
-    health, now = Diagnostics(Plan(AGENT)), learner()
+    health, now = Diagnostics(Plan(AGENT, warmup=1)), learner()
     health.add_rows(rows([1, 2], cut=[1]))
     end = AGENT.layout.unpack(rows([1, 2])[1, 0]).next_obs
     first = jax.tree.map(lambda x: x[0], now.critic)
@@ -78,7 +78,7 @@ def test_the_gradient_norm_comes_from_adams_moments(clip):
 
 
 def test_td_error_norms_and_saturation():
-    health, now = Diagnostics(Plan(AGENT)), learner()
+    health, now = Diagnostics(Plan(AGENT, warmup=1)), learner()
     health.add_rows(rows(np.ones(10), last=range(10)))
     seen = AGENT.layout.unpack(rows(np.ones(10))[:, 0])
     first = jax.tree.map(lambda x: x[0], now.critic)
@@ -106,7 +106,7 @@ def test_td_error_norms_and_saturation():
     ],
 )
 def test_a_lasting_sign_is_named_once_and_a_passing_one_never(name, bad):
-    health = Diagnostics(Plan(AGENT))
+    health = Diagnostics(Plan(AGENT, warmup=1))
     health.add_rows(rows(np.arange(12), last=range(12)))
     health.best = 1.5
     passing = [health.diagnoses(f, 0) for f in ([bad] * (LASTING - 1) + [GOOD]) * 3]
@@ -118,7 +118,7 @@ def test_a_lasting_sign_is_named_once_and_a_passing_one_never(name, bad):
 
 def test_a_reward_that_never_changes_and_a_range_too_narrow_are_named():
     agent = Agent(AGENT.actor, Critic(2, 1, (8, 8), outputs=5), Gaussian(0.1), head=Categorical(-1.0, 0.0, 5))
-    health = Diagnostics(Plan(agent))
+    health = Diagnostics(Plan(agent, warmup=1))
     health.add_rows(rows(np.zeros(5), last=range(5)))
     told = [text.split(" (")[0] for _ in range(LASTING) for text in health.diagnoses(GOOD, 0)]
     assert told == ["range too narrow", "no reward signal"]
@@ -131,7 +131,7 @@ def test_a_reward_that_never_changes_and_a_range_too_narrow_are_named():
     assert np.isfinite(health.figures(learner(agent), 5)).all()
 
 
-def named(agent, f, t, warmup=1000):
+def named(agent, f, t, warmup=1):
     """The diagnoses of a lasting state, by name."""
     health = Diagnostics(Plan(agent, warmup=warmup))
     health.add_rows(t)
@@ -174,14 +174,14 @@ def test_the_cost_of_acting_alone_is_told_from_a_reward_of_the_state():
 
 def test_sizes_of_observations_and_rewards_are_named_once_at_the_end_of_the_warm_up():
     t = rows(np.full(12, 3.0), last=range(12))
-    health = Diagnostics(Plan(AGENT))
+    health = Diagnostics(Plan(AGENT, warmup=1))
     health.add_rows(1e5 * t)
     first = health.diagnoses(GOOD, 0)
     assert [text.split(" (")[0] for text in first] == ["observations unscaled", "rewards large"]
     assert first[0].endswith("try --normalize")
     assert first[1].endswith("try --reward-scale 1e-05")
     assert not health.diagnoses(GOOD, 1)
-    again = Diagnostics(Plan(AGENT))
+    again = Diagnostics(Plan(AGENT, warmup=1))
     again.restore(health.state())
     assert not again.diagnoses(GOOD, 2)
     np.testing.assert_array_equal(again.sizes, health.sizes)
@@ -194,7 +194,7 @@ def test_sizes_of_observations_and_rewards_are_named_once_at_the_end_of_the_warm
 
 
 def test_a_critic_that_has_not_yet_learnt_returns_below_zero_is_not_said_to_overestimate():
-    health = Diagnostics(Plan(AGENT))
+    health = Diagnostics(Plan(AGENT, warmup=1))
     health.add_rows(rows(np.arange(12), last=range(12)))
     health.best = -50.0
     assert not any(health.diagnoses(GOOD._replace(q_start=-20.0), 0) for _ in range(2 * LASTING))
@@ -202,12 +202,18 @@ def test_a_critic_that_has_not_yet_learnt_returns_below_zero_is_not_said_to_over
     assert [text.split(" (")[0] for text in told] == ["critic overestimates"]
 
 
+def test_the_returns_of_the_warm_up_are_not_what_a_critic_is_compared_with():
+    health = Diagnostics(Plan(AGENT, warmup=100))
+    health.add_rows(rows(np.arange(12), last=range(12)))
+    assert not any(health.diagnoses(GOOD._replace(q_start=20.0), 0) for _ in range(2 * LASTING))
+
+
 def test_a_critic_whose_second_moments_are_infinite_is_named_with_the_reward_scale():
     t = rows(np.full(12, 1e30), last=range(12))
     text = named(AGENT, GOOD._replace(critic_gradient=np.inf), t)["critic stands still"]
     assert "rewards up to 1e+30" in text
     assert text.endswith("try --reward-scale 1e-30")
-    figures = Diagnostics(Plan(AGENT))
+    figures = Diagnostics(Plan(AGENT, warmup=1))
     figures.add_rows(t)
     assert figures.figures(learner(), 12).td_error == np.inf
 

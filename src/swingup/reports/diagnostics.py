@@ -78,6 +78,7 @@ class Diagnostics:
         self.recent: deque[np.ndarray] = deque(maxlen=RECENT)
         self.finished: deque[Finished] = deque(maxlen=10)
         self.best = float("nan")  # the largest discounted return among them
+        self.learnt = 0  # the number of episodes that ended after the warm-up
         self.ret, self.power = np.zeros(plan.n), np.ones(plan.n)
         self.start = np.zeros((plan.n, plan.agent.layout.width), np.float32)
         self.largest, self.highest, self.rewards = 0.0, -np.inf, set[float]()
@@ -119,6 +120,7 @@ class Diagnostics:
 
     def end_episodes(self, t: Transition) -> None:
         """Record the episodes that ended with the transitions of one time step (leading axis [N])."""
+        self.learnt += int((t.last > 0).sum()) * (self.count >= self.plan.warmup)
         first = self.agent.layout.unpack(self.start)
         for i in np.flatnonzero(t.last):
             left = float(self.power[i] * t.discount[i])
@@ -142,6 +144,7 @@ class Diagnostics:
             "largest": np.array(self.largest),
             "highest": np.array(self.highest),
             "count": np.array(self.count),
+            "learnt": np.array(self.learnt),
             "squares": self.squares,
             "peaks": self.peaks,
             "rewards": np.array(sorted(self.rewards), np.float64),
@@ -167,7 +170,8 @@ class Diagnostics:
         self.recent.extend(saved["recent"])
         self.ret, self.power, self.start = (saved[k].copy() for k in ("ret", "power", "start"))
         self.squares, self.peaks = saved["squares"].copy(), saved["peaks"].copy()
-        self.count, self.highest = int(saved["count"]), float(saved["highest"])
+        self.count, self.learnt = int(saved["count"]), int(saved["learnt"])
+        self.highest = float(saved["highest"])
         self.largest, self.rewards = float(saved["largest"]), set(saved["rewards"].tolist())
         self.lasting.update(dict(zip(RULES, saved["lasting"].tolist(), strict=True)))
         self.reported.update(
@@ -369,7 +373,8 @@ def overestimating(f: Figures, d: Diagnostics) -> str:
     """Q is above the best return of the last episodes."""
     # An improving policy may exceed the mean return of its past episodes, but hardly the best of them.
     # Q starts at zero: between zero and returns below it, it has not learnt them yet, as in healthy runs.
-    if len(d.finished) < 5 or not f.q_start > max(d.best, 0.0) + 3 * f.td_error:
+    # Nor are the returns of the warm-up's random actions what the policy may be expected to reach.
+    if d.learnt < 5 or not f.q_start > max(d.best, 0.0) + 3 * f.td_error:
         return ""
     return f"Q promises {f.q_start:,.4g} on average where the best of ten episodes gave {d.best:,.4g}"
 
