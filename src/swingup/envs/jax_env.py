@@ -126,17 +126,23 @@ class JaxVectorEnv:
     def restore_episode(self, i: int, seed: int, actions: np.ndarray) -> Replayed:
         # All N execute the actions and only i is kept: a program of another size could round differently.
         states, first = self.reset_all(np.full(self.n, seed, np.uint32))
-        obs, reward, terminated = [np.array(first[i], np.float32)], [], []
+        import jax
+
+        outcomes = []
         for action in np.asarray(actions, np.float32):
             states, outcome = self.advance(states, np.tile(action, (self.n, 1)))
-            obs.append(np.array(outcome.obs[i], np.float32))
-            reward.append(float(outcome.reward[i]))
-            terminated.append(bool(outcome.terminated[i]))
+            outcomes.append(outcome[:3])
+        # Read once at the end: on a GPU each read waits for the step, and a group of seeds restores hundreds.
+        first, outcomes = jax.device_get((first, outcomes))
+        obs = [first[i], *(o[i] for o, _, _ in outcomes)]
+        reward, terminated = [r[i] for _, r, _ in outcomes], [t[i] for _, _, t in outcomes]
         self.merge_states(np.arange(self.n) == i, states)
         self.count[i] += (1, 0)
         self.count[i, 1] = len(actions)
         truncated = np.arange(1, len(actions) + 1) >= (np.inf if self.limit is None else self.limit)
-        return Replayed(np.array(obs), np.array(reward, np.float64), np.array(terminated, bool), truncated)
+        return Replayed(
+            np.array(obs, np.float32), np.array(reward, np.float64), np.array(terminated, bool), truncated
+        )
 
     def merge_states(self, where: np.ndarray, states: Any) -> None:
         """Replace the states where where[N] is true; the others keep theirs bit for bit."""
