@@ -81,6 +81,11 @@ class DDPG:
         kept = (settings.get("from_keep"), settings.get("keep"))
         taken = network_settings(settings.get("from_run"), "weights" in kept)
         self.config = check(apply(base(env, preset), unlimited | taken | settings, self.name))
+        if self.config.history is not None:
+            raise InputError(
+                f"{self.name}: history={self.config.history}: predict remembers nothing; "
+                "train it with swingup.train, whose policy does"
+            )
         self.rng = np.random.default_rng(self.config.seed)
         self.loop: Any = None
         self.loaded: Model | None = None

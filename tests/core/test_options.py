@@ -535,6 +535,8 @@ OTHERS = [
     {"actor_lr_end": 0.0, "critic_lr_end": 1e-5, "noise": "pink"},
     {"updates": 2, "noise": "ou", "sigma_end": 0.0, "envs": 3, "delay": 2},
     {"envs": 2, "n_step": 4, "priority": 1.0, "delay": 3, "critics": 3},
+    {"history": 3, "n_step": 3, "priority": 0.6, "critics": 2, "delay": 2, "envs": 2},
+    {"history": 2, "atoms": 11, "smoothing": 0.2, "normalize": True},
     {"hindsight": "future", "relabel": 2, "critics": 2, "delay": 2, "smoothing": 0.2, "n_step": 3},
     {"hindsight": "future", "atoms": 11, "priority": 0.6, "normalize": True, "envs": 2},
     {"activation": "elu", "actor_hidden": (8,), "critic_hidden": (16, 8, 8), "action_layer": 3},

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from itertools import pairwise
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +18,7 @@ from swingup.core.running_statistics import RunningStatistics
 from swingup.errors import InputError
 from swingup.export import activations, interpreter, parity
 from swingup.export.formats import FORMATS, export
-from swingup.export.program import Program, Step, actor_steps, program, rescaling
+from swingup.export.program import Program, Step, program
 from swingup.types import Spec
 
 rng = np.random.default_rng(7)
@@ -198,34 +197,6 @@ def test_an_activation_is_the_same_function_everywhere(name, word, tmp_path):
     kind = policy((1,), (1,))
     found, _, _ = FORMATS[name].run(path, points, kind)
     np.testing.assert_allclose(found, interpreter.ACTIVATIONS[word](points), rtol=1e-5, atol=2e-4)
-
-
-@pytest.mark.parametrize("name", formats)
-def test_residual_blocks_are_added_to_what_they_were_given(name, tmp_path):
-    """Two blocks of width 8 and their own formula in float64, beside each format."""
-    draw = lambda *shape: (rng.normal(size=shape) / np.sqrt(shape[0])).astype(np.float32)
-    normed = lambda: {"scale": 1 + draw(8) / 4, "shift": draw(8)}
-    block = lambda: {"w": draw(8, 32), "b": draw(32), "v": draw(32, 8), "c": draw(8), **normed()}
-    params = ({"w": draw(3, 8), "b": draw(8)}, block(), block(), {"w": draw(8, 1), "b": draw(1), **normed()})
-    kind = policy()
-    actor = SimpleNamespace(residual=True, activation="elu")
-    steps = (*actor_steps(actor, params), rescaling(kind.spec))
-    path = tmp_path / f"policy.{name}"
-    path.write_bytes(FORMATS[name].make(Program("Made-v0", (3,), (1,), "float32", steps)))
-    obs = rng.normal(size=(50, 3)).astype(np.float32)
-    found, _, _ = FORMATS[name].run(path, obs, kind)
-
-    def norm(h, layer):
-        deviation = np.sqrt(h.var(-1, keepdims=True) + 1e-5)
-        return (h - h.mean(-1, keepdims=True)) / deviation * layer["scale"] + layer["shift"]
-
-    first, *blocks, last = params
-    h = obs.astype(float) @ first["w"] + first["b"]
-    for layer in blocks:
-        z = norm(h, layer) @ layer["w"] + layer["b"]
-        h = h + np.where(z > 0, z, np.expm1(np.minimum(z, 0))) @ layer["v"] + layer["c"]
-    wanted = 2 * np.tanh(norm(h, last) @ last["w"] + last["b"])
-    np.testing.assert_allclose(found.astype(float), wanted, atol=1e-5)
 
 
 def test_a_network_of_ones_own_is_refused_in_one_line(tmp_path):

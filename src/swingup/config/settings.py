@@ -144,6 +144,13 @@ class Config:
         NETWORKS,
     )
     layer_norm: bool = setting(False, "Layer norm before each activation of actor and critic.", NETWORKS)
+    history: int | None = setting(
+        None,
+        "Observations in the networks' input: the last ones of the episode, and the actions between them, "
+        "for environments that do not show their whole state.",
+        NETWORKS,
+        values="[2, 256]",
+    )
     normalize: bool = setting(
         False,
         "Normalise observations by their running mean and variance; "
@@ -409,6 +416,8 @@ def check(config: Config) -> Config:
         raise InputError(
             f"--value-low {config.value_low}: not below --value-high {config.value_high}; widen the range"
         )
+    if config.history is not None:
+        check_history(config)
     if config.n_step * config.envs > config.warmup:
         raise InputError(
             f"--n-step {config.n_step}: too few steps are stored when learning starts; "
@@ -420,6 +429,8 @@ def check(config: Config) -> Config:
         )
     if config.on is not None and config.hindsight is not None:
         raise InputError(f"--on {config.on}: its workers relabel nothing; leave --hindsight out, or --on")
+    if config.on is not None and config.history is not None:
+        raise InputError(f"--on {config.on}: its workers have no past; leave --history out, or --on")
     if config.on is not None and config.workers is None:
         raise InputError(
             f"--on {config.on}: how many workers? Add --workers, for example --workers 4 --envs 4"
@@ -458,6 +469,22 @@ def actor_widths(config: Config) -> tuple[int, ...]:
 def critic_widths(config: Config) -> tuple[int, ...]:
     """The widths of the critic's hidden layers."""
     return config.critic_hidden or config.hidden
+
+
+def check_history(config: Config) -> None:
+    """InputError where a history does not fit the other settings."""
+    length = config.history or 1
+    if config.hindsight is not None:
+        raise InputError(
+            f"--history {length}: with --hindsight a relabelled step has no relabelled past; leave one out"
+        )
+    need = (config.n_step + length - 1) * config.envs
+    for name in ("warmup", "capacity"):
+        if need > getattr(config, name):
+            raise InputError(
+                f"--history {length}: too few steps are stored (--{name} {getattr(config, name)}); "
+                f"raise it to {need}"
+            )
 
 
 def apply(config: Config, values: dict[str, Any], where: str) -> Config:

@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import optax
 
 from swingup.core.heads import Categorical, Scalar
+from swingup.core.history import History
 from swingup.core.networks import Actor, Critic
 from swingup.core.pytrees import finite, keep_if, polyak_update
 from swingup.core.running_statistics import RunningStatistics, normalize
@@ -62,7 +63,8 @@ class Agent:
     smallest of whose targets counts; delay: D critic steps per actor step; n_step: rewards summed before
     bootstrapping; normalize: observations by their running mean and variance; reward_scale: factor on
     rewards; weight_decay: L2 on the critic's gradient; grad_clip: largest global norm of a gradient;
-    precision: of the factors in the update's matrix products on a GPU (sums are float32; None: JAX's own).
+    precision: of the factors in the update's matrix products on a GPU (sums are float32; None: JAX's own);
+    history: past observations and actions in the networks' input (None: the observation is the input).
     """
 
     actor: Actor
@@ -83,11 +85,18 @@ class Agent:
     weight_decay: float | None = None
     grad_clip: float | None = None
     precision: Precision | None = None
+    history: History | None = None
 
     @property
     def layout(self) -> Layout:
         """Where the fields of a transition lie in a row."""
-        return Layout(self.actor.obs_size, self.actor.action_size)
+        size = self.actor.obs_size if self.history is None else self.history.obs_size
+        return Layout(size, self.actor.action_size)
+
+    @property
+    def window(self) -> int:
+        """Rows of replay that a sample needs: its past, itself, and the n - 1 behind it."""
+        return self.n_step + (0 if self.history is None else self.history.before)
 
 
 class Learner(NamedTuple):
@@ -134,13 +143,19 @@ def init(agent: Agent, key) -> Learner:
         target_critic=critic,
         actor_opt=optimizer(agent.actor_lr, None, agent.grad_clip).init(actor),
         critic_opt=optimizer(agent.critic_lr, agent.weight_decay, agent.grad_clip).init(critic),
-        obs_statistics=no_statistics(agent.actor.obs_size) if agent.normalize else None,
+        obs_statistics=no_statistics(agent.layout.obs_size) if agent.normalize else None,
     )
 
 
-def normalize_obs(learner: Learner | Behaviour, obs):
-    """The networks' input for obs[*, O]: normalised if the learner has running statistics."""
-    return obs if learner.obs_statistics is None else normalize(learner.obs_statistics, obs)
+def normalize_obs(learner: Learner | Behaviour, obs, history: History | None = None):
+    """The networks' input for obs[*, O]: normalised if the learner has running statistics.
+
+    history: of the agent; then obs are inputs that hold several observations.
+    """
+    statistics = learner.obs_statistics
+    if statistics is None:
+        return obs
+    return normalize(statistics if history is None else history.widen(statistics), obs)
 
 
 def behaviour(learner: Learner) -> Behaviour:
@@ -151,7 +166,9 @@ def behaviour(learner: Learner) -> Behaviour:
 def act(agent: Agent, behaviour: Behaviour, noise, key, obs, first):
     """The actor's action plus noise, clipped to [-1, 1]. obs[N, O], first[N] -> action[N, A], noise state."""
     offset, noise = agent.noise.sample(noise, key, first)
-    action = jax.vmap(agent.actor.apply, (None, 0))(behaviour.actor, normalize_obs(behaviour, obs))
+    action = jax.vmap(agent.actor.apply, (None, 0))(
+        behaviour.actor, normalize_obs(behaviour, obs, agent.history)
+    )
     return jnp.clip(action + offset, -1, 1), noise
 
 

@@ -24,12 +24,14 @@ import jax
 import jax.numpy as jnp
 
 from swingup.core import agent as algorithm
-from swingup.core import noise, prioritized, replay_buffer, running_statistics
+from swingup.core import history, noise, prioritized, replay_buffer, running_statistics
 from swingup.core.agent import Agent, Behaviour, Learner, Metrics
 from swingup.core.hindsight import Hindsight
+from swingup.core.history import Past
 from swingup.core.prioritized import Priority, Tree
 from swingup.core.pytrees import stream
 from swingup.core.sharding import Sharding
+from swingup.types import Transition
 
 
 @dataclass(frozen=True)
@@ -91,11 +93,15 @@ class State(NamedTuple):
 
 
 class Actors(NamedTuple):
-    """The collecting side's state: the noise, the run's key, time steps for which actions were chosen."""
+    """The collecting side's state: the noise, the run's key, time steps for which actions were chosen.
+
+    past: what the environments have observed and done, where the plan has a history.
+    """
 
     noise: noise.NoiseState
     key: jax.Array
     step: jax.Array
+    past: Past | None = None
 
 
 def init(plan: Plan, key) -> State:
@@ -112,14 +118,29 @@ def init(plan: Plan, key) -> State:
 
 def actors(plan: Plan, key) -> Actors:
     """The collecting side before the first step."""
-    return Actors(plan.agent.noise.init(plan.n, plan.agent.actor.action_size), key, jnp.int32(0))
+    h, layout = plan.agent.history, plan.agent.layout
+    past = None if h is None else history.no_past(h, jnp.zeros((plan.n, layout.obs_size)))
+    return Actors(plan.agent.noise.init(plan.n, plan.agent.actor.action_size), key, jnp.int32(0), past)
+
+
+def begin(plan: Plan, actors: Actors, obs, first) -> Actors:
+    """The collecting side where first[N] marks environments that begin an episode with obs[N, O]."""
+    h, past = plan.agent.history, actors.past
+    return actors if h is None or past is None else actors._replace(past=history.begin(h, past, obs, first))
+
+
+def acted(actors: Actors, obs, action) -> Actors:
+    """The collecting side after action[N, A] was chosen at obs[N, O]."""
+    past = actors.past
+    return actors if past is None else actors._replace(past=history.push(past, obs, action))
 
 
 def act(plan: Plan, behaviour: Behaviour, actors: Actors, obs, first) -> tuple[Actors, Any]:
     """The next actions, with exploration noise. obs[N, O], first[N] -> actors, action[N, A]."""
-    key = stream(actors.key, "act", actors.step)
-    action, moved = algorithm.act(plan.agent, behaviour, actors.noise, key, obs, first)
-    return actors._replace(noise=moved, step=actors.step + 1), action
+    key, actors = stream(actors.key, "act", actors.step), begin(plan, actors, obs, first)
+    x = obs if actors.past is None else history.stack(actors.past, obs)
+    action, moved = algorithm.act(plan.agent, behaviour, actors.noise, key, x, first)
+    return acted(actors._replace(noise=moved, step=actors.step + 1), obs, action), action
 
 
 def random_action(plan: Plan, behaviour: Behaviour, actors: Actors, obs, first) -> tuple[Actors, Any]:
@@ -130,7 +151,8 @@ def random_action(plan: Plan, behaviour: Behaviour, actors: Actors, obs, first) 
     action = jax.random.uniform(key, moved.offset.shape, obs.dtype, -1, 1)
     # Episodes are counted here too, so that a schedule by episode does not depend on the warm-up.
     moved = moved._replace(episode=moved.episode + first.astype(jnp.int32))
-    return actors._replace(noise=moved, step=actors.step + 1), action
+    actors = begin(plan, actors, obs, first)._replace(noise=moved, step=actors.step + 1)
+    return acted(actors, obs, action), action
 
 
 def add_to_replay(plan: Plan, state: State, rows) -> State:
@@ -142,9 +164,9 @@ def add_to_replay(plan: Plan, state: State, rows) -> State:
         )
     ring = replay_buffer.add(state.replay, rows)
     if tree is not None:
-        # A transition can be sampled once its n - 1 successors are held. Until then its priority is 0, which
-        # also replaces the priority of the overwritten transition.
-        k, wait = rows.shape[0], plan.agent.n_step - 1
+        # A transition can be sampled once all rows of its window are held. Until then its priority, which is
+        # that of the window's first row, is 0, which also replaces the priority of the overwritten one.
+        k, wait = rows.shape[0], plan.agent.window - 1
         time = jnp.arange(-wait, k)
         fresh = jnp.where((time + wait < k) & (added + time >= 0), tree.largest, 0)
         index = (added + time)[:, None] % ring.rows.shape[0] * plan.columns + jnp.arange(plan.columns)
@@ -168,16 +190,14 @@ def learn(plan: Plan, state: State, rows) -> tuple[State, Metrics]:
     def step(carry, keys):
         learner, tree = carry
         if tree is None:
-            index, weights = replay_buffer.sample_indices(ring, keys[0], shape, agent.n_step), None
+            index, weights = replay_buffer.sample_indices(ring, keys[0], shape, agent.window), None
         else:
             index = prioritized.sample_indices(tree, keys[0], shape)
             weights = plan.priority.weigh(tree, index, replay_buffer.size(ring))
-        batches = replay_buffer.n_step_batch(
-            agent.layout, gather(ring, index, agent.n_step), agent.gamma, agent.reward_scale
-        )
+        batches = batch_of(agent, gather(ring, index, agent.window))
         batches = batches._replace(
-            obs=algorithm.normalize_obs(learner, batches.obs),
-            next_obs=algorithm.normalize_obs(learner, batches.next_obs),
+            obs=algorithm.normalize_obs(learner, batches.obs, agent.history),
+            next_obs=algorithm.normalize_obs(learner, batches.next_obs, agent.history),
         )
         learner, metrics, per_sample_loss = algorithm.update(agent, learner, batches, keys[1], weights)
         if tree is not None:
@@ -189,6 +209,17 @@ def learn(plan: Plan, state: State, rows) -> tuple[State, Metrics]:
     (learner, tree), metrics = jax.lax.scan(step, (state.learner, state.tree), keys)
     metrics = Metrics(*(jnp.mean(m, 0) for m in metrics))._replace(finite=jnp.min(metrics.finite))
     return state._replace(learner=learner, tree=tree, iteration=state.iteration + 1), metrics
+
+
+def batch_of(agent: Agent, rows) -> Transition:
+    """Sampled rows[*, window, W] as a batch[*]: rewards of n steps summed, observations with their past."""
+    h, layout = agent.history, agent.layout
+    if h is None:
+        return replay_buffer.n_step_batch(layout, rows, agent.gamma, agent.reward_scale)
+    following = rows[..., h.before :, :]
+    batch = replay_buffer.n_step_batch(layout, following, agent.gamma, agent.reward_scale)
+    steps = jnp.sum(replay_buffer.still_going(layout.unpack(following).last), -1).astype(jnp.int32)
+    return history.with_past(h, layout, rows, batch, steps)
 
 
 def start_run(plan: Plan, seed, obs) -> tuple[State, Behaviour, Actors, Any]:

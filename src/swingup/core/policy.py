@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from swingup.core.history import History, Past, begin, no_past, push, stack
 from swingup.core.networks import Params
 from swingup.core.running_statistics import RunningStatistics, normalize
 from swingup.errors import InputError
 from swingup.types import Spec, flatten
+
+
+@dataclass
+class Memory:
+    """What a policy with a history has seen and done; first[B]: where an episode begins next."""
+
+    past: Past | None = None
+    first: Any = 0
 
 
 @dataclass(frozen=True)
@@ -19,12 +28,16 @@ class Policy:
 
     obs[*obs_shape] -> action[*action_shape], or obs[B, *obs_shape] -> action[B, *action_shape]; obs may be
     flat, [O] or [B, O]; a Dict or Tuple observation counts as one. Raises ValueError for any other shape.
+    One that was trained with a history remembers what it has seen and done: call `reset` where an episode
+    begins, and give it every observation once, in their order.
     """
 
     actor: Any
     params: Params
     spec: Spec
     obs_statistics: RunningStatistics | None = None
+    history: History | None = None
+    memory: Memory = field(default_factory=lambda: Memory(), compare=False, repr=False)
 
     def __call__(self, obs: Any) -> np.ndarray:
         """The action for one observation, or the actions for a batch."""
@@ -66,6 +79,32 @@ class Policy:
 
     def act(self, obs: np.ndarray) -> np.ndarray:
         """obs[*, O] -> action[*, A] in [-1, 1]."""
+        if self.history is not None:
+            action = self.act_with_past(self.history, obs.reshape(-1, obs.shape[-1]))
+            return action.reshape(*obs.shape[:-1], -1)
         return self.actor.apply(
             self.params, obs if self.obs_statistics is None else normalize(self.obs_statistics, obs)
         )
+
+    def act_with_past(self, h: History, obs: np.ndarray) -> np.ndarray:
+        """obs[B, O] -> action[B, A]; both are remembered. ValueError for another B than in the last call."""
+        past, memory = self.memory.past, self.memory
+        if past is not None and len(past.obs) != len(obs):
+            raise ValueError(
+                f"policy: {len(obs)} observations after {len(past.obs)}, and it remembers those; "
+                "call policy.reset() where episodes begin"
+            )
+        past = no_past(h, obs) if past is None else begin(h, past, obs, memory.first)
+        x = stack(past, obs)
+        seen = None if self.obs_statistics is None else h.widen(self.obs_statistics)
+        action = self.actor.apply(self.params, x if seen is None else normalize(seen, x))
+        memory.past, memory.first = push(past, obs, action), np.zeros(len(obs))
+        return action
+
+    def reset(self, where: np.ndarray | None = None) -> None:
+        """Say that the next observations begin episodes: all of them, or of a batch those in where[B]."""
+        memory = self.memory
+        if where is None:
+            memory.past = None
+        elif memory.past is not None:
+            memory.first = np.maximum(memory.first, where)

@@ -74,6 +74,11 @@ def sample(replay: Replay, key, shape: tuple[int, ...], n_step: int = 1):
     return gather(replay, sample_indices(replay, key, shape, n_step), n_step)
 
 
+def still_going(last):
+    """1 for each of the steps last[*, n] up to and including the one that ends the episode, 0 after it."""
+    return jnp.cumprod(jnp.concatenate([jnp.ones_like(last[..., :1]), 1 - last[..., :-1]], -1), -1)
+
+
 def n_step_batch(layout: Layout, rows, gamma: float, reward_scale: float | None = None) -> Transition:
     """Sampled rows[*, n, W] as a batch[*], with n rewards summed; the only place where gamma is applied.
 
@@ -81,11 +86,7 @@ def n_step_batch(layout: Layout, rows, gamma: float, reward_scale: float | None 
     terminated) for the m steps summed; next_obs is the observation after the last of them.
     """
     steps = layout.unpack(rows)
-    n = rows.shape[-2]
-    # 1 up to and including the step that ends the episode, 0 after it.
-    going = jnp.cumprod(
-        jnp.concatenate([jnp.ones_like(steps.last[..., :1]), 1 - steps.last[..., :-1]], -1), -1
-    )
+    n, going = rows.shape[-2], still_going(steps.last)
     powers = gamma ** jnp.arange(n, dtype=rows.dtype)
     reward = jnp.sum(going * powers * steps.reward, -1)
     m = jnp.sum(going, -1).astype(jnp.int32) - 1

@@ -71,12 +71,6 @@ static void all_{name}(float *y, int n) {
   }
 }
 """,
-    "keep": "",
-    "add": """
-static void add(float *y, const float *kept, int n) {
-  for (int i = 0; i < n; i++) y[i] += kept[i];
-}
-""",
     "rescale": """
 static void rescale({real} *y, const float *x, const double *low, const double *high, int n) {
   for (int i = 0; i < n; i++) {
@@ -164,8 +158,7 @@ def body(program: Program, words: dict[str, str]) -> Iterator[str]:
     """The function that calls the steps in order, on two buffers that take turns."""
     widths = [program.obs_size, *(s.arrays["w"].shape[1] for s in program.steps if s.kind == "dense")]
     yield filled("void swingup_policy(const float observation[{obs}], {real} action[{actions}]) {", words)
-    third = f", kept[{max(widths)}]" if any(step.kind == "keep" for step in program.steps) else ""
-    yield f"  float p[{max(widths)}], q[{max(widths)}]{third};"
+    yield f"  float p[{max(widths)}], q[{max(widths)}];"
     yield filled("  for (int i = 0; i < {obs}; i++) p[i] = observation[i];", words)
     here, there, sizes = "p", "q", pairwise(widths)
     n = program.obs_size
@@ -179,10 +172,6 @@ def body(program: Program, words: dict[str, str]) -> Iterator[str]:
             yield f"  normalize({here}, mean{i}, deviation{i}, {n}, {as_float(step.values['limit'], False)});"
         elif step.kind == "layer_norm":
             yield f"  layer_norm({here}, scale{i}, b{i}, {n}, {as_float(step.values['epsilon'], False)});"
-        elif step.kind == "keep":
-            yield f"  for (int i = 0; i < {n}; i++) kept[i] = {here}[i];"
-        elif step.kind == "add":
-            yield f"  add({here}, kept, {n});"
         elif step.kind == "activation":
             yield f"  all_{step.values['name']}({here}, {n});"
         else:

@@ -52,7 +52,7 @@ class ExportedPolicy:
         self.steps = []
         for i, step in enumerate(about["steps"]):
             mine = {name.partition(".")[2]: arrays[name] for name in arrays if name.startswith(f"{i}.")}
-            self.steps.append((step["kind"], step, mine))
+            self.steps.append((STEPS[step["kind"]], step, mine))
 
     def __call__(self, obs):
         x = np.asarray(obs, np.float32)
@@ -60,14 +60,8 @@ class ExportedPolicy:
         if x.shape != batch + self.obs_shape:
             raise ValueError(f"expected an observation of shape {self.obs_shape}, this has {x.shape}")
         x = x.reshape(*batch, -1)
-        kept = x
-        for kind, step, arrays in self.steps:
-            if kind == "keep":
-                kept = x
-            elif kind == "add":
-                x = x + kept
-            else:
-                x = STEPS[kind](x, step, **arrays)
+        for function, step, arrays in self.steps:
+            x = function(x, step, **arrays)
         return x.astype(self.action_dtype).reshape(batch + self.action_shape)
 
 

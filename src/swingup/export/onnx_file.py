@@ -51,7 +51,6 @@ class Graph:
         self.onnx, self.program = onnx, program
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
-        self.kept = ""
 
     def node(self, operator: str, *inputs: str, name: str = "", **attributes: Any) -> str:
         """Add a node and return the name of its output."""
@@ -80,13 +79,6 @@ class Graph:
         scaled = self.node("Div", centred, self.constant(step.arrays["deviation"]))
         limit = step.values["limit"]
         return self.node("Clip", scaled, self.constant(-limit), self.constant(limit))
-
-    def keep(self, x: str, step: Step) -> str:
-        self.kept = x
-        return x
-
-    def add(self, x: str, step: Step) -> str:
-        return self.node("Add", x, self.kept)
 
     def dense(self, x: str, step: Step) -> str:
         y = self.node("MatMul", x, self.constant(step.arrays["w"]))

@@ -16,10 +16,7 @@
   const clipped = (x, low, high) => (x < low ? low : x > high ? high : x);
   const mean = (x) => x.reduce((sum, v) => sum + v, 0) / x.length;
 
-  let kept;
   const kinds = {
-    keep: (x) => (kept = x),
-    add: (x) => x.map((v, i) => v + kept[i]),
     normalize: (x, step) =>
       x.map((v, i) => clipped((v - step.mean[i]) / step.deviation[i], -step.limit, step.limit)),
     dense(x, step) {

@@ -29,8 +29,7 @@ class Step:
 
     normalize: (x - mean[I]) / deviation[I], clipped at +-limit. dense: x @ w[I, J], plus b[J] if there is
     one. layer_norm: (x - mean of x) / sqrt(variance of x + epsilon) * scale[I] + b[I]. activation: the
-    function `name` of each element. keep: x goes on, and is kept; add: x plus what was kept. rescale: from
-    [-1, 1] to [low[I], high[I]] (float64) as `Spec.to_env`.
+    function `name` of each element. rescale: from [-1, 1] to [low[I], high[I]] (float64) as `Spec.to_env`.
     """
 
     kind: str
@@ -84,6 +83,11 @@ def program(policy: Policy) -> Program:
             f"export: the actor is a {kind.__name__}, a network of your own; only swingup's networks can be "
             "exported, so act with swingup.load_policy or write your network's export"
         )
+    if policy.history is not None:
+        raise InputError(
+            f"export: the policy remembers {policy.history.length} observations (--history), which no "
+            "exported file does; act with swingup.load_policy"
+        )
     spec, statistics = policy.spec, policy.obs_statistics
     steps = [
         *([normalization(statistics)] if statistics is not None else []),
@@ -107,13 +111,6 @@ def rescaling(spec: Spec) -> Step:
 
 def actor_steps(actor: Actor, params: Any) -> Iterator[Step]:
     """The steps of `core.networks.Actor`."""
-    stack = residual_steps if getattr(actor, "residual", False) else plain_steps
-    yield from stack(actor, params)
-    yield nonlinearity("tanh")
-
-
-def plain_steps(actor: Actor, params: Any) -> Iterator[Step]:
-    """The steps of a stack of layers, up to the last product."""
     *inner, last = [{k: np.asarray(v) for k, v in layer.items()} for layer in params]
     for layer in inner:
         if "scale" in layer:
@@ -123,25 +120,7 @@ def plain_steps(actor: Actor, params: Any) -> Iterator[Step]:
             yield Step("dense", {"w": layer["w"], "b": layer["b"]})
         yield nonlinearity(actor.activation)
     yield Step("dense", {"w": last["w"], "b": last["b"]})
-
-
-def residual_steps(actor: Actor, params: Any) -> Iterator[Step]:
-    """The steps of residual blocks, up to the last product."""
-    first, *blocks, last = [{k: np.asarray(v) for k, v in layer.items()} for layer in params]
-
-    def norm(layer: dict[str, np.ndarray]) -> Step:
-        return Step("layer_norm", {"scale": layer["scale"], "b": layer["shift"]}, {"epsilon": EPSILON})
-
-    yield Step("dense", {"w": first["w"], "b": first["b"]})
-    for block in blocks:
-        yield Step("keep")
-        yield norm(block)
-        yield Step("dense", {"w": block["w"], "b": block["b"]})
-        yield nonlinearity(actor.activation)
-        yield Step("dense", {"w": block["v"], "b": block["c"]})
-        yield Step("add")
-    yield norm(last)
-    yield Step("dense", {"w": last["w"], "b": last["b"]})
+    yield nonlinearity("tanh")
 
 
 def nonlinearity(name: str) -> Step:

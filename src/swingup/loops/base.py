@@ -165,7 +165,7 @@ class LoopBase:
         )
         if not all(np.isfinite(p).all() for p in jax.tree.leaves(params)):
             raise Diverged(f"step {self.steps}: a weight of the actor is not finite; lower --actor-lr")
-        return Policy(self.plan.agent.actor, params, self.spec, statistics)
+        return Policy(self.plan.agent.actor, params, self.spec, statistics, self.plan.agent.history)
 
     def take_over(self, arrays: dict[str, np.ndarray]) -> Learner:
         """The current learner with some of its arrays replaced, by name."""

@@ -66,15 +66,17 @@ def evaluate(
     seed: int,
     skip: int = 0,
     pause: Callable[[], None] = lambda: None,
+    begun: Callable[[np.ndarray], None] = lambda where: None,
 ) -> Evaluation:
     """Play `episodes` episodes with `act(obs[N, O]) -> action[N, A]`, actions in [-1, 1].
 
     Episode k has the (skip + k)-th seed. All of them are played to their ends: counting the first to finish
     would favour short ones. An environment without an episode left is not stepped. pause: called before each
-    step; an exception from it ends the evaluation. EnvFault says that it was raised by an evaluation.
+    step; an exception from it ends the evaluation. begun: called with where[N], the environments that begin
+    an episode. EnvFault says that it was raised by an evaluation.
     """
     try:
-        returns, lengths, said = zip(*play(act, env, episodes, seed, skip, pause), strict=True)
+        returns, lengths, said = zip(*play(act, env, episodes, seed, skip, pause, begun), strict=True)
     except EnvFault as error:
         raise EnvFault(f"evaluation: {error}") from error
     return Evaluation(returns, lengths, () if np.isnan(said).any() else said)
@@ -87,6 +89,7 @@ def play(
     seed: int,
     skip: int,
     pause: Callable[[], None],
+    begun: Callable[[np.ndarray], None],
 ) -> list[tuple[float, int, float]]:
     """The return, the length and the success (or NaN) of each episode of an evaluation."""
     n = env.n
@@ -97,6 +100,7 @@ def play(
         """The observations[N, O] after a reset of the environments in where[N]."""
         seeds = [int(episode_seed(seed, EVALUATE, 0, skip + int(k))) for k in playing]
         fresh = env.reset([s if w else None for s, w in zip(seeds, where, strict=True)])
+        begun(where)
         return np.where(where[:, None], fresh, obs)
 
     obs = begin(playing < episodes, np.zeros((n, env.spec.obs_size), np.float32))
@@ -136,11 +140,11 @@ def evaluate_policy(
     checks few.
     """
     policy.check(env.spec)
-    e = evaluate(policy.act, env, episodes, seed, pause=pause)
+    policy.reset()
+    e = evaluate(policy.act, env, episodes, seed, pause=pause, begun=policy.reset)
     while within is not None and not e.half <= within and len(e.returns) < MOST:
-        more = evaluate(
-            policy.act, env, min(len(e.returns), MOST - len(e.returns)), seed, len(e.returns), pause
-        )
+        count, skip = min(len(e.returns), MOST - len(e.returns)), len(e.returns)
+        more = evaluate(policy.act, env, count, seed, skip, pause, policy.reset)
         e = Evaluation(e.returns + more.returns, e.lengths + more.lengths, e.successes + more.successes)
     return e
 

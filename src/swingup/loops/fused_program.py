@@ -162,7 +162,9 @@ def on_devices(task: Task, carry: Any, put: Any = jax.lax.with_sharding_constrai
     where = {name: jax.tree.map(lambda _: by_env, getattr(carry, name)) for name in names}
     noise = jax.tree.map(lambda x: by_env if x.shape[:1] == (task.plan.n,) else whole, carry.actors.noise)
     replay = None if carry.state.replay is None else spread.state.replay._replace(rows=sharding.over(1))
-    where |= {"actors": spread.actors._replace(noise=noise), "state": spread.state._replace(replay=replay)}
+    past = jax.tree.map(lambda _: by_env, carry.actors.past)
+    actors = spread.actors._replace(noise=noise, past=past)
+    where |= {"actors": actors, "state": spread.state._replace(replay=replay)}
     return jax.tree.map(put, carry, spread._replace(**where))
 
 

@@ -206,8 +206,12 @@ class HostLoop(LoopBase):
         """Choose the actions of the environments in where[N] again: same random numbers, new observations."""
         choose = self.random_action if self.filled <= self.plan.warmup_iterations else self.act
         before = self.actors._replace(step=self.actors.step - 1)
+        past = device_copy(self.actors.past)
         self.actors, action = choose(before, self.behaviour, self.collector.obs, np.float32(where))
         self.action = jnp.where(where[:, None], action, self.action)
+        # The others have not acted twice: they keep their past.
+        keep = lambda new, old: jnp.where(where[:, None, None], new, old)
+        self.actors = self.actors._replace(past=jax.tree.map(keep, self.actors.past, past))
 
     def restore_weights(self, saved: Snapshot) -> None:
         """Continue with the weights of a snapshot only: new episodes, a new warm-up that fills replay."""

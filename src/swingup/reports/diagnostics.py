@@ -20,6 +20,7 @@ from swingup.core.heads import Categorical
 from swingup.core.named_arrays import same_shapes
 from swingup.core.noise import OrnsteinUhlenbeck
 from swingup.core.schedules import Linear
+from swingup.reports.inputs import Inputs
 from swingup.types import Transition
 
 # Recent transitions that the figures are computed from; fewer for dQ/da, at two passes per action dimension.
@@ -75,12 +76,15 @@ class Diagnostics:
 
     def __init__(self, plan: Plan):
         self.plan, self.agent = plan, plan.agent
+        h = plan.agent.history
+        self.inputs = None if h is None else Inputs(h, plan.n)
+        self.layout = plan.agent.layout if self.inputs is None else self.inputs.layout
         self.recent: deque[np.ndarray] = deque(maxlen=RECENT)
         self.finished: deque[Finished] = deque(maxlen=10)
         self.best = float("nan")  # the largest discounted return among them
         self.learnt = 0  # the number of episodes that ended after the warm-up
         self.ret, self.power = np.zeros(plan.n), np.ones(plan.n)
-        self.start = np.zeros((plan.n, plan.agent.layout.width), np.float32)
+        self.start = np.zeros((plan.n, self.layout.width), np.float32)
         self.largest, self.highest, self.rewards = 0.0, -np.inf, set[float]()
         # Of the warm-up: transitions, and per observation dimension and for the reward (last) the sum of
         # squares and the largest size.
@@ -92,9 +96,9 @@ class Diagnostics:
         """Record the rows[K, N, W] of an iteration."""
         if self.count < self.plan.warmup:
             self.measure(self.agent.layout.unpack(rows.reshape(-1, rows.shape[-1])))
-        for row in rows:
+        for row in rows if self.inputs is None else map(self.inputs.widen, rows):
             self.recent.extend(row[:RECENT])
-            t = self.agent.layout.unpack(row)
+            t = self.layout.unpack(row)
             began = self.power == 1
             self.start[began] = row[began]
             self.ret += self.power * t.reward
@@ -121,7 +125,7 @@ class Diagnostics:
     def end_episodes(self, t: Transition) -> None:
         """Record the episodes that ended with the transitions of one time step (leading axis [N])."""
         self.learnt += int((t.last > 0).sum()) * (self.count >= self.plan.warmup)
-        first = self.agent.layout.unpack(self.start)
+        first = self.layout.unpack(self.start)
         for i in np.flatnonzero(t.last):
             left = float(self.power[i] * t.discount[i])
             self.finished.append(
@@ -137,7 +141,8 @@ class Diagnostics:
                 f"finished.{k}": np.array(v, np.float64)
                 for k, v in zip(Finished._fields, finished, strict=True)
             },
-            "recent": np.array(self.recent, np.float32).reshape(-1, self.agent.layout.width),
+            "recent": np.array(self.recent, np.float32).reshape(-1, self.layout.width),
+            **({} if self.inputs is None else self.inputs.state()),
             "ret": self.ret,
             "power": self.power,
             "start": self.start,
@@ -168,6 +173,8 @@ class Diagnostics:
             for obs, action, ret, left, end in finished
         )
         self.recent.extend(saved["recent"])
+        if self.inputs is not None:
+            self.inputs.restore(saved)
         self.ret, self.power, self.start = (saved[k].copy() for k in ("ret", "power", "start"))
         self.squares, self.peaks = saved["squares"].copy(), saved["peaks"].copy()
         self.count, self.learnt = int(saved["count"]), int(saved["learnt"])
@@ -181,11 +188,11 @@ class Diagnostics:
     @np.errstate(over="ignore", invalid="ignore")
     def figures(self, learner: Learner, step: int) -> Figures:
         """The current figures; learner: NumPy copies of the weights; step: environment steps done."""
-        agent, rows = self.agent, self.agent.layout.unpack(np.stack(self.recent))
-        obs = normalize_obs(learner, rows.obs)
+        agent, rows = self.agent, self.layout.unpack(np.stack(self.recent))
+        obs = normalize_obs(learner, rows.obs, agent.history)
         greedy = agent.actor.apply(learner.actor, obs)
         scale = agent.reward_scale or 1.0
-        next_obs = normalize_obs(learner, rows.next_obs)
+        next_obs = normalize_obs(learner, rows.next_obs, agent.history)
         after = value(
             agent, learner.target_critic, next_obs, agent.actor.apply(learner.target_actor, next_obs)
         )
@@ -216,13 +223,11 @@ class Diagnostics:
             return float("nan"), float("nan")
         agent = self.agent
         obs, action, ret, discount, end = (np.stack(x) for x in zip(*self.finished, strict=True))
-        end = normalize_obs(learner, end)
+        obs, end = (normalize_obs(learner, x, agent.history) for x in (obs, end))
         rest = value(agent, learner.critic, end, agent.actor.apply(learner.actor, end))
         returns = scale * ret + discount * rest
         self.best = float(returns.max())
-        return float(value(agent, learner.critic, normalize_obs(learner, obs), action).mean()), float(
-            returns.mean()
-        )
+        return float(value(agent, learner.critic, obs, action).mean()), float(returns.mean())
 
     def diagnoses(self, f: Figures, step: int) -> list[str]:
         """Problems that have lasted, each reported once, with settings to try that the run does not have."""

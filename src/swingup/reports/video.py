@@ -275,6 +275,7 @@ def shoot_one(policy: Policy, env: GymEnv, path: Path, seed: int) -> Clip:
     ret, length, over = 0.0, 0, False
     with Movie(path, fps_of(scene)) as movie:
         obs = env.reset([seed])
+        policy.reset()
         movie.add(render_frame(scene, name))
         while not over:
             step = env.step(policy.act(obs))

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from swingup.core.history import History
 from swingup.core.networks import ACTIVATIONS, Actor
 from swingup.core.policy import Policy
 from swingup.core.running_statistics import RunningStatistics
@@ -46,7 +47,8 @@ def save_policy(
     spec = dataclasses.asdict(policy.spec)
     if not policy.spec.parts:
         del spec["parts"]
-    about = {"format": 1, "spec": spec, **actor}
+    past = {} if policy.history is None else {"history": policy.history.length}
+    about = {"format": 1, "spec": spec, **actor, **past}
     part = path.with_name(f".{path.name}.part")
     part.write_bytes(save({**tensors, **arrays}, {"swingup": json.dumps(about), **notes}))
     os.replace(part, path)
@@ -73,8 +75,9 @@ def load_policy(path: str | Path) -> Policy:
         activation = about.get("activation", "relu")
         if activation not in ACTIVATIONS:
             raise ValueError(f"the activation {activation!r:.60}")
+        history = read_history(about, spec)
         actor = Actor(
-            spec.obs_size,
+            spec.obs_size if history is None else history.size,
             spec.action_size,
             hidden,
             layer_norm=bool(about["layer_norm"]),
@@ -103,7 +106,17 @@ def load_policy(path: str | Path) -> Policy:
         raise InputError(
             f"{path}: not a policy of swingup ({type(error).__name__}: {error!s:.200})"
         ) from error
-    return Policy(actor, tuple(layers), spec, statistics)
+    return Policy(actor, tuple(layers), spec, statistics, history)
+
+
+def read_history(about: dict[str, Any], spec: Spec) -> History | None:
+    """The history of a policy's input, or None; ValueError if its length is none."""
+    if "history" not in about:
+        return None
+    (length,) = whole_numbers([about["history"]])
+    if length > 2**16:
+        raise ValueError(f"a history of {length} observations")
+    return History(length, spec.obs_size, spec.action_size)
 
 
 def read_file(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:

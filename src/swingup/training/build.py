@@ -184,13 +184,15 @@ def plan(config: Config, spec: Spec, goals: Goals | None = None) -> Plan:
     from swingup.core.agent import Agent, Smoothing
     from swingup.core.engine import Plan
     from swingup.core.heads import Categorical, Scalar
+    from swingup.core.history import History
     from swingup.core.networks import PAPER, TFLEARN, Actor, Critic
     from swingup.core.prioritized import Priority
     from swingup.core.sharding import share_devices
 
     fit(config, spec)
+    history = None if config.history is None else History(config.history, spec.obs_size, spec.action_size)
     sizes: dict[str, Any] = {
-        "obs_size": spec.obs_size,
+        "obs_size": spec.obs_size if history is None else history.size,
         "action_size": spec.action_size,
         "layer_norm": config.layer_norm,
         "activation": config.activation,
@@ -222,6 +224,7 @@ def plan(config: Config, spec: Spec, goals: Goals | None = None) -> Plan:
         weight_decay=config.weight_decay,
         grad_clip=config.grad_clip,
         precision=precise(config),
+        history=history,
     )
     priority = None if config.priority is None else Priority(config.priority, config.priority_beta)
     updates = Fraction(config.updates).limit_denominator(1_000_000)

@@ -98,6 +98,7 @@ def training_session(
         if old is None:
             run_folder.write_settings(folder, builder.settings, command)
             write_source(folder, source)
+            text_file.write(folder / "machine.json", json.dumps(provenance(builder.threads), indent=2) + "\n")
         if options.record and isinstance(envs.training, GymEnv):
             envs.training.envs[0] = Recorder(envs.training.envs[0], folder / "videos", cubic, console.print)
         if context is None:
@@ -112,8 +113,6 @@ def training_session(
             guard(partial(run_folder.write_settings, folder, builder.settings, command), "config.json")
             guard(partial(write_source, folder, source), "factory.txt")
             (folder / "result.json").unlink(missing_ok=True)
-        if not (folder / "machine.json").exists():
-            guard(partial(write_provenance, folder, builder.threads), "machine.json")
         from swingup.training.trainer import train
 
         evaluation, result = (yield from train(training, seen)), {}
@@ -178,11 +177,6 @@ def write_source(folder: Path, source: Any) -> None:
     if source is not None:
         how = f"made from {source!r}; give the environment again in Python: swingup.load(folder, env)\n"
         text_file.write(folder / "factory.txt", how)
-
-
-def write_provenance(folder: Path, threads: int) -> None:
-    """Record versions, machine and git revision, for the run's report."""
-    text_file.write(folder / "machine.json", json.dumps(provenance(threads), indent=2) + "\n")
 
 
 def write_returns(path: Path, evaluation: Evaluation) -> None:
