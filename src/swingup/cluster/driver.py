@@ -47,7 +47,12 @@ class Driver:
                 word, *rest = self.pipe.recv()
                 if word == "end":
                     return
-                {"start": self.start, "collect": self.collect, "weights": self.publish}[word](*rest)
+                orders: dict[str, Any] = {
+                    "start": self.start,
+                    "collect": self.collect,
+                    "weights": self.publish,
+                }
+                orders[word](*rest)
 
     def start(self, w: int, share: Share, saved: dict[str, Any] | None) -> None:
         """Make worker w, instead of an earlier one, and let it begin or restore its episodes."""
