@@ -1,6 +1,7 @@
 """A fleet whose workers are objects of the tests' own process, and fail where a test says so."""
 
 import pickle
+import random
 from collections import Counter
 from pathlib import Path
 
@@ -12,13 +13,14 @@ class InProcess(Fleet):
     """lose: the numbers of the pieces of work whose worker is lost; break_at: those at which the driver and
     all workers are; gone: after so many, the cluster is.
 
-    Answers come in the reverse order. Messages are pickled, as between processes.
+    Answers come in any order. Messages are pickled, as between processes.
     """
 
     def __init__(self, shares, lose=(), gone=10**9, break_at=()):
         self.cluster = Cluster(None, len(shares), 1.0, Path("log"), lambda line: self.lines.append(line))
         self.shares, self.strikes, self.lines = shares, Counter(), []
         self.restarts = self.reconnects = 0
+        self.replacing, self.random = set(), random.Random(0)
         self.break_at = set(break_at)
         self.lose, self.gone, self.work, self.made, self.queue = set(lose), gone, 0, {}, []
 
@@ -50,7 +52,7 @@ class InProcess(Fleet):
     def receive(self, seconds):
         if not self.queue:
             raise DriverLost("gone")
-        return pickle.loads(pickle.dumps(self.queue.pop()))
+        return pickle.loads(pickle.dumps(self.queue.pop(self.random.randrange(len(self.queue)))))
 
     def connect(self, seconds):
         if self.work >= self.gone:

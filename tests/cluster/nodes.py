@@ -33,6 +33,7 @@ class Nodes:
         self.environment = {
             "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_TMPDIR": str(folder), "OPENBLAS_NUM_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
         }  # fmt: skip
         self.log = (folder / "nodes.txt").open("wb")
         self.process = subprocess.Popen(

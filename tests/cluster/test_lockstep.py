@@ -12,7 +12,7 @@ import pytest
 from swingup.cluster import exploration
 from swingup.cluster.exploration import of_noise
 from swingup.cluster.fleet import environment, shares_of
-from swingup.cluster.loop import ClusterLoop
+from swingup.cluster.lockstep import LockstepLoop
 from swingup.config.settings import Config, check
 from swingup.core import noise as noises
 from swingup.core.schedules import Linear
@@ -42,7 +42,7 @@ def made(workers=1, env="Pendulum-v1", name=None, fails=None, **settings):
     source = packed(config.env, None if isinstance(env, str) else env)
     shares = shares_of(N, workers, source=source, name=config.env, seed=config.seed, **about)
     fleet = InProcess(shares, **(fails or {}))
-    return ClusterLoop(planned, local.spec, config.seed, fleet, explore, every=(10**6,), end=config.steps)
+    return LockstepLoop(planned, local.spec, config.seed, fleet, explore, every=(10**6,), end=config.steps)
 
 
 def state(loop):
@@ -253,6 +253,8 @@ def test_our_own_cluster_has_a_token_and_no_statistics_and_another_one_keeps_its
     assert "RAY_AUTH_TOKEN" not in environment("h:1")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "t")
     assert environment("h:1")["RAY_AUTH_MODE"] == "token"
+    assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in environment("h:1")
+    assert environment("127.0.0.1:6379")["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
 
 
 def test_other_commands_say_that_they_have_no_cluster():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import swingup
 from swingup.cli.main import run as cli
 from swingup.storage import checkpoint_reader
 
@@ -57,7 +59,8 @@ def without_clock(data):
 
 def wait_for_step(folder, child, step):
     """Wait until a checkpoint of this step or a later one is there."""
-    while not max(checkpoint_reader.steps(folder / "ckpt") if (folder / "ckpt").is_dir() else [0]) >= step:
+    where = folder / "ckpt"
+    while max([0, *(checkpoint_reader.steps(where) if where.is_dir() else [])]) < step:
         assert child.poll() is None, child.stderr.read()
         time.sleep(0.05)
 
@@ -115,3 +118,63 @@ def test_when_all_nodes_are_lost_the_run_exits_with_75_and_is_resumed(tmp_path, 
     checkpoint_reader.load(tmp_path / "cut" / "ckpt", newest)
     assert cli(["resume", str(tmp_path / "cut"), "--quiet", "--workers", "2"]) == 0
     assert files(tmp_path / "cut") == files(tmp_path / "whole")
+
+
+class Killer(swingup.Callback):
+    """Kills a worker each 60 iterations, 20 times, and keeps all rows."""
+
+    def __init__(self, there):
+        self.there, self.rows, self.kills, self.random = there, [], 0, random.Random(0)
+
+    def on_iteration(self, result):
+        self.rows += list(result.rows.swapaxes(0, 1))
+        if len(self.rows) % 240 == 0 and self.kills < 20 and (workers := self.there.workers()):
+            self.kills += 1
+            nodes.end([self.random.choice(workers)])
+
+
+@pytest.mark.slow
+def test_free_running_loses_and_repeats_no_transition_under_20_kills(tmp_path, short, monkeypatch):
+    from tests.cluster.sequence import Sequence
+    from tests.cluster.test_free import check_nothing_is_lost_or_twice, journal
+
+    monkeypatch.setenv("RAY_AUTH_TOKEN", nodes.TOKEN)
+    settings = {
+        "preset": "ddpg",
+        "steps": 8000,
+        "warmup": 400,
+        "hidden": (8,),
+        "batch": 8,
+        "envs": 4,
+        "threads": 2,
+    }
+    settings |= {"eval_every": 4000, "eval_episodes": 1, "final_episodes": 1, "capacity": 8000}
+    with nodes.Nodes(short) as there:
+        killer = Killer(there)
+        where = {"on": "ray", "workers": 4, "order": "free", "run_dir": tmp_path / "run", "quiet": True}
+        builder, options = plan_of(Sequence, {**settings, **where}, there.address)
+        from swingup.cluster.train import train_on_cluster
+
+        run = train_on_cluster(builder, Sequence, options, "test", callbacks=[killer])
+    assert killer.kills == 20
+    assert run.result["steps"] == 8000
+    found = journal(tmp_path / "run")
+    assert len(found) == 8000
+    from swingup.training.build import plan
+
+    spec = swingup.load(run.folder, Sequence).policy.spec
+    check_nothing_is_lost_or_twice(plan(builder.config, spec), found, killer.rows)
+    lines = (tmp_path / "run" / "cluster.txt").read_text()
+    assert "Traceback" not in lines
+
+
+def plan_of(env, settings, address):
+    """A builder and options for a run at an address."""
+    from swingup.config.presets import base
+    from swingup.config.settings import apply
+    from swingup.training.build import RunBuilder
+    from swingup.training.options import Options
+
+    shown = {k: settings.pop(k) for k in ("run_dir", "quiet")}
+    config = apply(base("Sequence", settings.pop("preset")), {"env": "Sequence", **settings}, "test")
+    return RunBuilder(config), Options(**shown, address=address)

@@ -24,7 +24,8 @@ from swingup.types import Episode, Spec
 class Share(NamedTuple):
     """What a worker needs to make its environments, `first` to `first + n - 1` of the run.
 
-    source: see `multiseed.processes.packed`; name, limit: as `GymEnv`'s; seed: the run's; actor: the network.
+    source: see `multiseed.processes.packed`; name, limit: as `GymEnv`'s; seed: the run's; actor: the network;
+    scale: a factor of the exploration's strength.
     """
 
     source: str
@@ -35,6 +36,7 @@ class Share(NamedTuple):
     n: int
     actor: Any
     exploration: Exploration
+    scale: float = 1.0
 
 
 class Weights(NamedTuple):
@@ -129,7 +131,7 @@ class RemoteCollector:
                 int(self.episode[i]),
                 int(draws.samples[k]),
             )
-            actions[i] = np.clip(self.share.actor.apply(params, own) + offset, -1, 1)
+            actions[i] = np.clip(self.share.actor.apply(params, own) + self.share.scale * offset, -1, 1)
         return actions
 
     def state(self) -> dict[str, np.ndarray]:

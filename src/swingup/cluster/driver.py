@@ -33,7 +33,7 @@ class Driver:
         self.busy: dict[Any, Busy] = {}  # by the reference of what it will return
         self.weights: Any = None  # where they are stored
         # Spread over the nodes, so that a lost node costs few; one core each.
-        spread: Any = ray.remote(num_cpus=1, scheduling_strategy="SPREAD")
+        spread: Callable[..., Any] = ray.remote(num_cpus=1, scheduling_strategy="SPREAD")
         self.kind = spread(RemoteCollector)
 
     def serve(self) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,6 +28,8 @@ STEP = 60.0  # seconds that a step of one environment may take
 TRIES = 3  # losses of one worker at one piece of work after which its environment is blamed
 STORE = 256 << 20  # bytes of the object store of a cluster that swingup starts: a few sets of weights
 State = dict[str, np.ndarray]
+# With this variable Ray takes 127.0.0.1 for the address of its own node, and its servers listen there only.
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 KINDS: dict[str, type[Exception]] = {"EnvFault": EnvFault, "InputError": InputError}
 
 
@@ -61,6 +65,7 @@ class Fleet:
         self.cluster, self.shares = cluster, shares
         self.strikes: Counter[int] = Counter()
         self.restarts = self.reconnects = 0
+        self.replacing: set[int] = set()  # workers that are being made again
         self.folder = tempfile.mkdtemp(prefix="swu", dir="/tmp")  # Ray's sockets need a short path
         try:
             self.connect(STARTING)
@@ -117,6 +122,8 @@ class Fleet:
     def start(self, saved: list[State | None]) -> list[tuple[Any, np.ndarray, State]]:
         """Make every worker and let it begin or restore its episodes; answers in the order of shares."""
         self.weights: Weights | None = None
+        self.asked: dict[int, Draws] = {}  # what workers collect that are not waited for together,
+        self.since: dict[int, float] = {}  # and since when
         with suppress(DriverLost):  # `gather` notices it
             self.start_all(lambda w: saved[w])
         return self.gather("start", lambda w: saved[w], lambda w, lost: None, STARTING)
@@ -150,6 +157,58 @@ class Fleet:
         """
         most = max(share.n for share in self.shares) * len(self.draws.uniform)
         return self.gather("collect", saved, restored, STEP * most + STARTING)
+
+    def publish(self, weights: Weights) -> None:
+        """Give all workers these weights from their next piece of work on."""
+        self.weights = weights
+        with suppress(DriverLost):  # `next` notices it
+            self.send("weights", weights)
+
+    def ask(self, w: int, draws: Draws) -> None:
+        """Let one worker collect; `next` returns what it collected."""
+        self.asked[w], self.since[w] = draws, time.monotonic()
+        with suppress(DriverLost):
+            self.send("collect", w, draws)
+
+    def next(
+        self, saved: Callable[[int], State], restored: Callable[[int, np.ndarray], None]
+    ) -> tuple[int, Any]:
+        """A worker that was asked, and what it collected, whichever is first; lost ones are made again."""
+        while True:
+            try:
+                word, w, answer = self.first_answer()
+                if word == "raised":
+                    raise KINDS.get(answer[0], EnvFault)(described(*answer))
+                if word == "lost":
+                    self.replacing.add(w)
+                    self.count(w, answer)
+                    self.send("start", w, self.shares[w], saved(w))
+                elif word == "start":
+                    self.replacing.discard(w)
+                    restored(w, answer[1])
+                    if w in self.asked:
+                        self.since[w] = time.monotonic()
+                        self.send("collect", w, self.asked[w])
+                elif w in self.asked:
+                    self.strikes[w] = self.reconnects = 0
+                    del self.asked[w], self.since[w]
+                    return w, answer
+            except DriverLost as error:
+                self.reconnect(str(error))
+                self.replacing = set(range(len(self.shares)))
+                with suppress(DriverLost):
+                    self.start_all(saved)
+
+    def first_answer(self) -> Any:
+        """The next message; a worker that does not answer in time counts as lost."""
+        message = self.receive(self.cluster.patience)
+        now, most = time.monotonic(), STEP * len(next(iter(self.asked.values())).uniform)
+        late = [w for w, since in self.since.items() if now - since > STARTING + most * self.shares[w].n]
+        if message is None and not late and self.replacing:
+            raise ClusterLost(f"no worker could be made again for {self.cluster.patience:.0f} s")
+        if message is None:
+            return ("lost", late[0], "no answer in time") if late else ("nothing", -1, None)
+        return message
 
     def gather(
         self,
@@ -255,15 +314,19 @@ def environment(address: str | None) -> dict[str, str]:
     known = {"RAY_USAGE_STATS_ENABLED": "0", "OPENBLAS_NUM_THREADS": "1"}
     if address is not None:
         tokens = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ)
-        return known | ({"RAY_AUTH_MODE": "token"} if tokens and "RAY_AUTH_MODE" not in os.environ else {})
-    return known | {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        # Ray's own node then has the address 127.0.0.1, and its servers listen there only.
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
-        "JAX_PLATFORMS": "cpu",  # should an environment of the user's import JAX
-    }
+        here = LOOPBACK if re.match(r"(127\.|localhost:)", address) else {}
+        asks = {"RAY_AUTH_MODE": "token"} if tokens and "RAY_AUTH_MODE" not in os.environ else {}
+        return known | here | asks
+    return (
+        known
+        | LOOPBACK
+        | {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+            "JAX_PLATFORMS": "cpu",  # should an environment of the user's import JAX
+        }
+    )
 
 
 def shares_of(n: int, workers: int, **about: Any) -> list[Share]:

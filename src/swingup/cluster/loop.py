@@ -1,8 +1,7 @@
-"""The loop whose environments are stepped by workers on a cluster, in lockstep.
+"""What the loops have in common whose environments are stepped by workers on a cluster.
 
-While the learner computes an iteration, the workers collect the next one, with the policy of one iteration
-before, as in every loop. Rows are put together in the order of the environments, whatever arrives first, so
-the bits do not depend on the number of workers or on losses.
+The learner keeps what restores every environment: the state of its episode before the rows that are being
+collected, and the actions since the episode began.
 """
 
 from __future__ import annotations
@@ -15,17 +14,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from swingup.cluster.collector import Collected, Draws, Weights
+from swingup.cluster.collector import Draws, Weights
 from swingup.cluster.exploration import Exploration
-from swingup.cluster.fleet import ClusterLost, Fleet, State
+from swingup.cluster.fleet import Fleet, State
 from swingup.core import agent as algorithm
 from swingup.core import engine
-from swingup.core.agent import Behaviour, Learner
+from swingup.core.agent import Behaviour, Learner, Metrics
 from swingup.core.engine import Plan
 from swingup.core.named_arrays import flatten_named, same_shapes, unflatten_named
 from swingup.core.pytrees import device_copy, stream
-from swingup.loops.base import BackgroundCompiled, IterationResult, LoopBase, Snapshot, Start, without_ring
-from swingup.training.signals import Interrupted
+from swingup.loops.base import BackgroundCompiled, LoopBase, Snapshot, Start, without_ring
 from swingup.types import Spec
 
 
@@ -36,8 +34,8 @@ class DeviceState(NamedTuple):
     behaviour: Behaviour
 
 
-class ClusterLoop(LoopBase):
-    """`Loop` on a `Fleet` of workers."""
+class RemoteLoop(LoopBase):
+    """The base of `lockstep.LockstepLoop` and `free.FreeLoop`."""
 
     def __init__(
         self,
@@ -60,11 +58,8 @@ class ClusterLoop(LoopBase):
         self.train_step = BackgroundCompiled(compiler, partial(engine.train_step, plan), shapes, rows)
         compiler.shutdown(wait=False)
         self.warmup_step = jax.jit(partial(engine.warmup_step, plan), donate_argnums=0)
-        self.truncate = jax.jit(partial(truncate_newest, plan), donate_argnums=0)
         self.draw_uniform, self.draw_normal = (jax.jit(f, static_argnums=1) for f in (uniforms, normals))
         self.latest = self.behaviour = device_copy(algorithm.behaviour(self.state.learner))
-        self.samples = 0  # of the noise, for each environment
-        self.learning = False  # whether the iteration before the one that is collected learnt
         self.journals: list[list[np.ndarray]] = [[] for _ in range(plan.n)]
         self.workers: State = {}  # the state of the environments before the rows that are being collected
         self.collecting = False
@@ -74,84 +69,66 @@ class ClusterLoop(LoopBase):
         """Always: what the workers collect ahead is collected again by a run that is resumed here."""
         return True
 
-    def step(self, ahead: bool = True) -> IterationResult:
-        del ahead
-        if not self.collecting:
-            self.open()
-        collected = self.receive()
-        learning = self.filled >= self.plan.warmup_iterations
-        rows = np.concatenate([c.rows for c in collected], axis=1)
-        self.note(rows, collected)
-        self.behaviour, self.filled = self.latest, self.filled + 1
-        self.begin(learning)
+    def open(self) -> None:
+        """Make the workers, begin the episodes, and let them collect."""
+        raise NotImplementedError
+
+    def learn(self, rows: np.ndarray) -> Any:
+        """Add rows[K, N, W] to replay and start their updates; returns the metrics, None in the warm-up."""
         metrics = None
-        if learning:
+        if self.filled >= self.plan.warmup_iterations:
             self.state, (self.latest, metrics) = self.train_step(self.state, rows)
         else:
             self.state, self.latest = self.warmup_step(self.state, rows)
+        self.filled += 1
         self.iteration += 1
-        result = None if metrics is None else self.check_metrics(np.asarray(metrics), self.steps)
-        ended = sorted((e for c in collected for e in c.episodes), key=lambda e: (e[0], e[1].env))
-        episodes = [self.finish_episode(episode) for _, episode in ended]
-        return IterationResult(self.steps, rows, episodes, result)
+        return metrics
 
     def begin_with(self, start: Start) -> None:
         if start.rows is not None:
             self.state = self.filled_with(self.state, start.rows)
         if start.arrays is not None:  # after the rows, which its statistics of observations have counted
             self.set_learner(self.take_over(start.arrays))
-        self.learning = self.filled > self.plan.warmup_iterations
 
-    def open(self) -> None:
-        """Make the workers, begin the episodes, and let them collect."""
-        self.enter(self.fleet.start([None] * len(self.fleet.shares)))
-        self.begin(self.learning)
+    def metrics_of(self, metrics: Any) -> Metrics | None:
+        """The metrics of an iteration, once they are computed."""
+        return None if metrics is None else self.check_metrics(np.asarray(metrics), self.steps)
+
+    def weights(self) -> Weights:
+        """The policy that acts, as NumPy arrays."""
+        return Weights(*jax.tree.map(np.asarray, tuple(self.behaviour)))
+
+    def draws(self, key: Any, n: int, step: int, uniform: np.ndarray, samples: int) -> Draws:
+        """The random numbers of K steps of n environments from a step on; uniform[K]: see `Draws`."""
+        acting = ~uniform
+        shape = (len(uniform), n, self.exploration.action_size)
+        drawn = (len(uniform), n, *self.exploration.drawn)
+        return Draws(
+            uniform,
+            np.asarray(self.draw_uniform(key, shape, step)) if uniform.any() else np.zeros(shape),
+            np.asarray(self.draw_normal(key, drawn, step)) if acting.any() else np.zeros(drawn),
+            samples + np.cumsum(acting) - acting,
+        )
+
+    def note_actions(self, first: int, rows: np.ndarray) -> None:
+        """Keep the actions of rows[K, n, W] of the environments from `first` on, of running episodes only."""
+        parts = self.plan.agent.layout.unpack(rows)
+        for i in range(rows.shape[1]):
+            ends = np.flatnonzero(parts.last[:, i])
+            if len(ends):
+                self.journals[first + i] = []
+            self.journals[first + i] += list(parts.action[ends[-1] + 1 if len(ends) else 0 :, i].copy())
+
+    def forget(self, where: np.ndarray) -> None:
+        """Drop what is known of the episodes of the environments in where[N]: they have begun new ones."""
+        self.q_max[where] = 0
+        for i in np.flatnonzero(where):
+            self.journals[i] = []
 
     def enter(self, answers: list[tuple[Any, np.ndarray, State]]) -> np.ndarray:
         """Take over the state of the workers that began or restored episodes; returns lost[N]."""
         self.workers = joined([state for _, _, state in answers])
         return np.concatenate([lost for _, lost, _ in answers])
-
-    def receive(self) -> list[Collected]:
-        """What the workers collected; Interrupted if the cluster is lost: the run can be saved then."""
-        try:
-            return self.fleet.results(self.state_of, self.restored)
-        except ClusterLost as error:
-            self.fleet.cluster.say(f"the cluster is lost: {error}")
-            raise Interrupted from error
-
-    def begin(self, learning: bool) -> None:
-        """Let the workers collect the next iteration; learning: whether the one before learnt."""
-        plan, step = self.plan, self.iteration_ahead * self.plan.block
-        later = self.filled >= plan.warmup_iterations
-        flags = [plan.uniform and not learning] + [plan.uniform and not later] * (plan.block - 1)
-        shape = (plan.block, plan.n, self.exploration.action_size)
-        drawn = (plan.block, plan.n, *self.exploration.drawn)
-        uniform, acting = np.array(flags), ~np.array(flags)
-        draws = Draws(
-            uniform,
-            np.asarray(self.draw_uniform(self.key, shape, step)) if uniform.any() else np.zeros(shape),
-            np.asarray(self.draw_normal(self.key, drawn, step)) if acting.any() else np.zeros(drawn),
-            self.samples + np.cumsum(acting) - acting,
-        )
-        weights = Weights(*jax.tree.map(np.asarray, tuple(self.behaviour)))
-        self.fleet.begin(weights, draws)
-        self.next_samples, self.collecting, self.learning = self.samples + int(acting.sum()), True, learning
-
-    @property
-    def iteration_ahead(self) -> int:
-        """The number of the iteration that is to be collected."""
-        return self.iteration + self.collecting
-
-    def note(self, rows: np.ndarray, collected: list[Collected]) -> None:
-        """Keep what restores the environments: their state, and the actions since their episodes began."""
-        self.workers, self.samples = joined([c.state for c in collected]), self.next_samples
-        parts = self.plan.agent.layout.unpack(rows)
-        for i, journal in enumerate(self.journals):
-            for k in range(len(rows)):
-                journal.append(np.array(parts.action[k, i]))
-                if parts.last[k, i]:
-                    journal.clear()
 
     def state_of(self, w: int) -> State:
         """The state from which worker w collects the current rows."""
@@ -163,16 +140,6 @@ class ClusterLoop(LoopBase):
             for i, j in enumerate(self.journals[part])
         }
         return {k: v[part] for k, v in self.workers.items()} | journals
-
-    def restored(self, w: int, lost: np.ndarray) -> None:
-        """Truncate the episodes that a new worker could not restore: they have begun again."""
-        if lost.any():
-            every = np.zeros(self.plan.n, bool)
-            every[self.fleet.shares[w].first :][: len(lost)] = lost
-            self.state = self.truncate(self.state, every)
-            self.q_max[every] = 0
-            for i in np.flatnonzero(every):
-                self.journals[i].clear()
 
     def snapshot(self) -> Snapshot:
         ring = self.state.replay
@@ -188,16 +155,14 @@ class ClusterLoop(LoopBase):
             f"host.journal.{i}": np.array(j, np.float32).reshape(-1, size)
             for i, j in enumerate(self.journals)
         }
-        own = {"host.samples": np.array(self.samples), "host.learning": np.array(self.learning)}
-        return {f"host.{k}": v for k, v in self.workers.items()} | journals | own | self.counters()
+        return {f"host.{k}": v for k, v in self.workers.items()} | journals | self.counters()
 
     def restore(self, saved: Snapshot) -> bool:
         if saved.ring is None:
             self.restore_weights(saved)
             return False
         device = {k: v for k, v in saved.tensors.items() if k.startswith(".")}
-        now = DeviceState(without_ring(self.state), self.behaviour)
-        restored = unflatten_named(now, device)
+        restored = unflatten_named(DeviceState(without_ring(self.state), self.behaviour), device)
         host = {k.removeprefix("host."): v for k, v in saved.tensors.items() if k.startswith("host.")}
         self.journals = [list(host[f"journal.{i}"]) for i in range(self.plan.n)]
         self.workers = {k: host[k] for k in WORKERS}
@@ -207,11 +172,13 @@ class ClusterLoop(LoopBase):
         self.behaviour = restored.behaviour
         self.latest = device_copy(algorithm.behaviour(self.state.learner))
         self.set_counters(saved)
-        self.samples = int(host["samples"])
-        for i in np.flatnonzero(lost):
-            self.journals[i], self.q_max[i] = [], 0
-        self.begin(bool(host["learning"]))
+        self.forget(lost)
+        self.go_on(host)
         return not lost.any()
+
+    def go_on(self, host: State) -> None:
+        """Let the workers collect again; host: what else a snapshot's `host_state` has."""
+        raise NotImplementedError
 
     def shapes(self) -> State:
         """Arrays of the shapes that the state of the workers has."""
@@ -259,13 +226,3 @@ def normals(key: Any, shape: tuple[int, ...], step: Any) -> Any:
     """The normal numbers[K, N, ...] of the noise of K steps, those that `engine.act` draws."""
     draw = lambda k: jax.random.normal(stream(key, "act", step + k), shape[1:])
     return jnp.stack([draw(k) for k in range(shape[0])])
-
-
-def truncate_newest(plan: Plan, state: engine.State, where: Any) -> engine.State:
-    """The state with the newest transitions of the environments in where[N] marked as an episode's last."""
-    replay = state.replay
-    newest = (replay.added - 1) % replay.rows.shape[0]
-    column = plan.agent.layout.obs_size + plan.agent.layout.action_size + 2
-    last = jnp.where(where, 1, replay.rows[newest, :, column])
-    rows = replay.rows.at[newest, :, column].set(last)
-    return state._replace(replay=replay._replace(rows=rows))

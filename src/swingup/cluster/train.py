@@ -37,7 +37,8 @@ class ClusterBuilder(RunBuilder):
     def loop(self, envs: Environments, **device: Any) -> Loop:
         """The loop, and the cluster if it is our own."""
         from swingup.cluster.exploration import of_noise
-        from swingup.cluster.loop import ClusterLoop
+        from swingup.cluster.free import FreeLoop, Journal
+        from swingup.cluster.lockstep import LockstepLoop
 
         c, spec = self.config, envs.evaluation.spec
         plan = self.plan(spec)
@@ -48,9 +49,14 @@ class ClusterBuilder(RunBuilder):
         say = console_of(self.options.quiet).print
         log = self.folder / "cluster.txt"
         cluster = Cluster(self.options.address, c.workers, self.options.patience, log, say)
+        if c.order == "free":
+            shares = [s._replace(scale=scale_of(w, len(shares))) for w, s in enumerate(shares)]
         self.fleet = fleet = Fleet(cluster, shares)
         every, end = self.intervals(plan), c.steps
-        return ClusterLoop(plan, spec, c.seed, fleet, explore, every=every, end=end)
+        if c.order == "free":
+            journal = Journal(self.folder / "journal.csv")
+            return FreeLoop(plan, spec, c.seed, fleet, explore, every=every, end=end, journal=journal)
+        return LockstepLoop(plan, spec, c.seed, fleet, explore, every=every, end=end)
 
     def intervals(self, plan: Any) -> tuple[int, ...]:
         """The intervals of logs, evaluations and checkpoints."""
@@ -63,6 +69,11 @@ class ClusterBuilder(RunBuilder):
         """End the workers, and the cluster if it is our own."""
         if self.fleet is not None:
             self.fleet.close()
+
+
+def scale_of(w: int, workers: int) -> float:
+    """The factor of worker w's exploration in free running: from a half to two, in equal ratios."""
+    return 2.0 ** (2 * w / (workers - 1) - 1) if workers > 1 else 1.0
 
 
 def train_on_cluster(

@@ -15,6 +15,7 @@ from swingup.errors import InputError, nearest
 from swingup.types import Precision
 
 Place = Literal["ray"]
+Order = Literal["lockstep", "free"]
 Noise = Literal["gaussian", "ou", "pink", "decay"]
 Weights = Literal["paper", "tflearn"]
 Activation = Literal["relu", "elu", "silu", "tanh"]
@@ -116,6 +117,12 @@ class Config:
         None,
         "Where --workers are: ray has them on a Ray cluster, of this machine or of --address; "
         "by default they are processes of this machine.",
+        ENVIRONMENT,
+    )
+    order: Order = setting(
+        "lockstep",
+        "With --on ray: lockstep (workers wait for one another; the same bits with any number of them) or "
+        "free (rows are learnt from as they arrive, and each worker explores with a strength of its own).",
         ENVIRONMENT,
     )
 
@@ -431,6 +438,8 @@ def check(config: Config) -> Config:
         raise InputError(f"--on {config.on}: its workers relabel nothing; leave --hindsight out, or --on")
     if config.on is not None and config.history is not None:
         raise InputError(f"--on {config.on}: its workers have no past; leave --history out, or --on")
+    if config.order == "free" and config.on is None:
+        raise InputError("--order free: of which workers? Add --on ray and --workers")
     if config.on is not None and config.workers is None:
         raise InputError(
             f"--on {config.on}: how many workers? Add --workers, for example --workers 4 --envs 4"

@@ -61,6 +61,11 @@ class RunBuilder:
         return dataclasses.asdict(self.config)
 
     @property
+    def repeatable(self) -> bool:
+        """Whether the same settings and seed give the same bits: not where rows are taken as they come."""
+        return self.config.order != "free"
+
+    @property
     def title(self) -> str:
         """The run in one line: environment, preset, seed."""
         return f"{self.env} · preset {self.preset} · seed {self.seed}"

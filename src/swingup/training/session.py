@@ -215,7 +215,7 @@ def assemble(
     callbacks = Callbacks([clock, logger, *progress], users, warn)
     evaluator = builder.evaluator(loop, envs.evaluation, folder, callbacks, stop, guard, remark=logger.remark)
     writer = stack.enter_context(closing(builder.checkpoint_writer(folder)))
-    exact = can_restore_episodes(envs.evaluation, builder.seed)
+    exact = builder.repeatable and can_restore_episodes(envs.evaluation, builder.seed)
     about: dict[str, Any] = {
         "can_restore_episodes": exact,
         "profile": builder.profile(),
