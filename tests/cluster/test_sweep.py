@@ -259,6 +259,27 @@ def test_more_trials_are_added_to_a_sweep(begun):
     assert study.SweepFolder(found.folder).trials == 5
 
 
+def test_of_two_processes_that_begin_a_sweep_at_once_the_second_joins(begun, monkeypatch):
+    from swingup.cli import sweep as command
+
+    found = begun()
+    monkeypatch.setattr(study, "is_sweep", lambda folder: False)  # it is not there when the command looks
+    done = []
+    monkeypatch.setattr(command, "finish_sweep", lambda folder, *_: done.append(folder) or 0)
+    assert cli(["sweep", NATIVE, "--run-dir", str(found.folder), "--resume"]) == 0
+    assert done == [found.folder]
+    assert cli(["sweep", NATIVE, "--run-dir", str(found.folder)]) == 2
+
+
+@pytest.mark.parametrize("words", [["sweep", NATIVE], ["train", NATIVE, "--seeds", "2"]])
+def test_workers_on_a_cluster_are_for_single_runs(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli([*words, "--on", "ray", "--workers", "1"]) == 2
+    error = capsys.readouterr().err
+    assert "docs/cluster.md" in error
+    assert error.count("\n") == 1
+
+
 def states(folder):
     return [t.state.name for t in study.SweepFolder(folder).study().get_trials(deepcopy=False)]
 

@@ -79,7 +79,11 @@ def sweep(wanted: Sweep, words: list[str]) -> int:
     builder = RunBuilder(replace(wanted.settings, preset=preset, threads=count))
     what = sweeps.Wanted(wanted.space, wanted.trials, numbers(wanted.seeds), wanted.prune, wanted.storage)
     command = shlex.join(["swingup", "sweep", *words])
-    folder = sweeps.begin(builder, what, Options(wanted.run_dir, quiet=True), command)
+    try:
+        folder = sweeps.begin(builder, what, Options(wanted.run_dir, quiet=True), command)
+    except InputError:
+        if not (wanted.resume and folder is not None and sweeps.appears(folder)):
+            raise
     return finish_sweep(folder, wanted.jobs, quiet, wanted.json)
 
 

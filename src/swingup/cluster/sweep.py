@@ -16,7 +16,7 @@ from typing import Any
 
 from swingup.cluster import sweep_report
 from swingup.cluster.space import as_tables, read_space
-from swingup.cluster.study import JOURNAL, SweepFolder, load_optuna, write_about
+from swingup.cluster.study import JOURNAL, SweepFolder, is_sweep, load_optuna, write_about
 from swingup.errors import InputError
 from swingup.reports.progress import console_of
 from swingup.storage.text_file import read_json
@@ -42,6 +42,9 @@ class Wanted:
 def begin(builder: RunBuilder, wanted: Wanted, options: Options, command: str) -> Path:
     """Make the folder of a sweep; whatever its first trial would stumble over is raised before."""
     load_optuna()
+    if builder.config.on is not None:
+        fix = "let several processes work on its folder (docs/cluster.md)"
+        raise InputError(f"sweep --on {builder.config.on}: its runs have their environments here; {fix}")
     space = read_space(wanted.space, builder.config)
     with open_environments(builder.environments(builder.env, options)) as envs:
         builder.check(envs.evaluation.spec)
@@ -58,6 +61,14 @@ def begin(builder: RunBuilder, wanted: Wanted, options: Options, command: str) -
     }
     write_about(folder, about)
     return folder
+
+
+def appears(folder: Path, seconds: float = 10.0) -> bool:
+    """Whether another process makes the folder a sweep meanwhile: jobs of an array begin at the same time."""
+    until = time.monotonic() + seconds
+    while folder.is_dir() and not is_sweep(folder) and time.monotonic() < until:
+        time.sleep(0.1)
+    return is_sweep(folder)
 
 
 def extend(folder: Path, trials: int | None) -> None:

@@ -36,6 +36,9 @@ def train_seeds(builder: RunBuilder, env: Any, wanted: Seeds, options: Options, 
     if options.render:
         later = "train one seed, or afterwards: swingup watch RUN"
         raise InputError(f"--render: a window for each seed would be too many; {later}")
+    if builder.config.on is not None:
+        fix = "train them on one machine, or each in a job of its own (docs/cluster.md)"
+        raise InputError(f"--seeds: with --on {builder.config.on} a run has one seed; {fix}")
     mode = choose_mode(wanted.mode, builder.env, builder.settings["devices"])
     if mode == "process" and len(wanted.numbers) > 1 and not wanted.threads:
         builder = builder.replace(threads=1)  # on every machine, because the number decides the bits
