@@ -12,7 +12,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
-from swingup.cluster.collector import RemoteCollector, Share, Weights
+from swingup.cluster.collector import RemoteCollector
+from swingup.cluster.messages import Share, Weights
 
 POLL = 0.02  # seconds between two looks for messages while workers are busy
 

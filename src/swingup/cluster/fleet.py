@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from swingup.cluster.collector import Draws, Share, Weights
+from swingup.cluster.messages import Draws, Share, Weights
 from swingup.errors import EnvFault, InputError
 
 STARTING = 120.0  # seconds in which a cluster, or a worker that is made, has to answer

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from swingup.cluster.collector import Collected, Draws
 from swingup.cluster.fleet import ClusterLost, State
 from swingup.cluster.loop import RemoteLoop
+from swingup.cluster.messages import Collected, Draws
 from swingup.core.engine import Plan
 from swingup.loops.base import IterationResult
 from swingup.training.signals import Interrupted

@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from swingup.cluster.collector import Collected
 from swingup.cluster.fleet import ClusterLost, State
 from swingup.cluster.loop import RemoteLoop, joined
+from swingup.cluster.messages import Collected
 from swingup.core import engine
 from swingup.core.engine import Plan
 from swingup.loops.base import IterationResult

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from swingup.cluster.collector import Draws, Weights
 from swingup.cluster.exploration import Exploration
 from swingup.cluster.fleet import Fleet, State
+from swingup.cluster.messages import Draws, Weights
 from swingup.core import agent as algorithm
 from swingup.core import engine
 from swingup.core.agent import Behaviour, Learner, Metrics
