@@ -139,10 +139,10 @@ class FreeLoop(RemoteLoop):
         self.wake()
 
     def draws_of(self, w: int) -> Draws:
-        """The random numbers of a worker's next segments: the same if they are collected again."""
+        """The random numbers of a worker's next segments."""
         share, plan = self.fleet.shares[w], self.plan
         number = int(self.numbers[share.first])
-        step, warm = number * plan.block, plan.uniform and number < plan.warmup_iterations
+        step, warm = number * plan.block, plan.uniform and self.filled < plan.warmup_iterations
         key = jax.random.fold_in(self.key, share.first + 1)
         return self.draws(key, share.n, step, np.full(plan.block, warm), step * (not warm))
 

@@ -48,7 +48,7 @@ class LockstepLoop(RemoteLoop):
 
     def open(self) -> None:
         self.enter(self.fleet.start([None] * len(self.fleet.shares)))
-        self.begin(False, 0)
+        self.begin(self.filled > self.plan.warmup_iterations, 0)  # rows may be there from another run
 
     def receive(self) -> list[Collected]:
         """What the workers collected; Interrupted if the cluster is lost: the run can be saved then."""
