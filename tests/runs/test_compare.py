@@ -385,7 +385,7 @@ def test_figures_have_decimals_by_their_size(tmp_path):
 
 def test_flags():
     wanted = parse(Compare, "compare", ["runs/a", "runs/b", "--metric", "last-ten", "--json"])
-    assert wanted == Compare(Path("runs/a"), Path("runs/b"), "last-ten", True)
+    assert wanted == Compare(Path("runs/a"), Path("runs/b"), "last-ten", json=True)
 
 
 def test_comparing_needs_no_jax(pair):
