@@ -237,9 +237,10 @@ def check_truncated(got, undisturbed, i, t):
     assert same(
         [[x[others] for x in s] for s in got[: t + 1]], [[x[others] for x in s] for s in undisturbed[: t + 1]]
     )
-    obs, reward, terminated, truncated = (x[i] for x in got[t])
+    obs, reward, terminated, truncated, success = (x[i] for x in got[t])
     assert obs.tobytes() == undisturbed[t - 1][0][i].tobytes()
     assert (reward, terminated, truncated) == (0, False, True)
+    assert success != 1
     assert not any(s[3].any() for s in got[1:t])
 
 
