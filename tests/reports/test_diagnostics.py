@@ -259,6 +259,7 @@ def test_an_evaluation_grows_until_its_interval_is_narrow_enough(counting):
     class Still:
         check = staticmethod(lambda spec: None)
         act = staticmethod(lambda obs: np.zeros((len(obs), 1)))
+        reset = staticmethod(lambda where=None: None)
 
     few = evaluate_policy(Still, env, 4, 0)
     more = evaluate_policy(Still, env, 4, 0, within=few.half / 2)
