@@ -49,6 +49,7 @@ def check_nothing_is_lost_or_twice(plan, found, rows):
 KILLS = {"lose": range(7, 107, 5)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("workers", "fails", "more"),
     [
@@ -79,6 +80,7 @@ def test_nothing_is_lost_or_learnt_from_twice(tmp_path, workers, fails, more):
     assert (ring.last[loop.plan.block - 1 :: loop.plan.block] == 1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [2, 4])
 def test_a_resumed_run_has_the_rows_that_waited_and_no_journal_of_what_is_undone(tmp_path, workers):
     loop, rows = free(tmp_path, 2), []

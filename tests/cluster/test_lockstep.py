@@ -75,6 +75,7 @@ def test_bits_depend_neither_on_the_number_of_workers_nor_on_losses(reference, w
     assert loop.fleet.restarts == len(fails.get("lose", ()))
 
 
+@pytest.mark.slow
 def test_rows_of_blocks_do_not_depend_on_the_number_of_workers():
     loops = [made(w, delay=3, updates=1 / 4, normalize=True, noise="ou") for w in (1, 2)]
     assert loops[0].plan.block > 1
@@ -111,6 +112,7 @@ def test_when_the_cluster_is_lost_the_run_stops_where_it_can_be_saved(reference)
     assert state(again) == reference[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
