@@ -39,7 +39,7 @@ def test_every_flag_of_the_page_is_one():
         assert {w for w in words if w.startswith("--")} <= set(known), words
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_two_jobs_of_the_array_share_one_sweep(tmp_path):
     script = block("bash", "--array")
     small = (
@@ -59,7 +59,7 @@ def test_two_jobs_of_the_array_share_one_sweep(tmp_path):
     assert (tmp_path / "runs" / "sweep" / "best.toml").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_submitit_trains_a_seed_in_each_job(tmp_path):
     pytest.importorskip("submitit")
     small = "steps=300, warmup=100, hidden=(8,), batch=8, final_episodes=1, quiet=True, "

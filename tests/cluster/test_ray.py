@@ -87,7 +87,7 @@ def test_a_run_on_a_cluster_of_its_own_ends_in_the_bytes_of_workers_in_this_proc
         assert array.tobytes() == saved.tensors[name].tobytes(), name
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_three_nodes_lose_a_worker_and_a_node_and_the_bytes_stay_the_same(tmp_path, short):
     with nodes.Nodes(short) as there:
         address = f"--address={there.address}"
@@ -102,7 +102,7 @@ def test_three_nodes_lose_a_worker_and_a_node_and_the_bytes_stay_the_same(tmp_pa
     assert files(tmp_path / "1") == files(tmp_path / "2") == files(tmp_path / "4") == files(tmp_path / "hurt")
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_when_all_nodes_are_lost_the_run_exits_with_75_and_is_resumed(tmp_path, short):
     with nodes.Nodes(short) as there:
         ended(started(tmp_path / "whole", "--workers=2", f"--address={there.address}"))
@@ -131,7 +131,7 @@ class Killer(swingup.Callback):
             nodes.end([self.random.choice(workers)])
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_free_running_loses_and_repeats_no_transition_under_20_kills(tmp_path, short, monkeypatch):
     from tests.cluster.sequence import Sequence
     from tests.cluster.test_free import check_nothing_is_lost_or_twice, journal

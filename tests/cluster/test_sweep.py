@@ -284,7 +284,7 @@ def states(folder):
     return [t.state.name for t in study.SweepFolder(folder).study().get_trials(deepcopy=False)]
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_sweep_that_is_killed_twice_ends_with_all_trials_and_a_preset_that_solves_the_task(tmp_path):
     folder = tmp_path / "sweep"
     words = ["sweep", NATIVE, "--preset", "pendulum", "--trials", "16", "--seeds", "1", "--jobs", "2"]
