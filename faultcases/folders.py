@@ -12,6 +12,7 @@ import random
 import shutil
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -87,8 +88,18 @@ def emptied(sound: Path, work: Path, name: str) -> str:
 
 def interrupts(count: int, seed: int = 0) -> list[str]:
     """What is wrong with a model after each of so many interrupts of `learn` at random instants."""
+    # A process that a shell has started in the background ignores SIGINT, and would learn for ever.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return list(after_interrupts(count, random.Random(seed)))
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def after_interrupts(count: int, draw: random.Random) -> Iterator[str]:
+    """What is wrong after each interrupt."""
     small = {name: SMALL[name] for name in ("hidden", "batch", "warmup", "capacity", "threads")}
-    model, draw, wrong = swingup.DDPG("Pendulum-v1", **small).learn(100), random.Random(seed), []
+    model = swingup.DDPG("Pendulum-v1", **small).learn(100)
     for k in range(count):
         alarm = threading.Timer(draw.uniform(0.001, 0.05), os.kill, (os.getpid(), signal.SIGINT))
         interrupted = False
@@ -99,11 +110,10 @@ def interrupts(count: int, seed: int = 0) -> list[str]:
             interrupted = True
         alarm.join()
         try:
-            before = model.loop.steps
+            steps = model.loop.steps
             if not interrupted or model.predict(np.zeros(3))[0].shape != (1,):
-                wrong.append(f"interrupt {k}: not raised, or no action")
-            if model.learn(3).loop.steps < before + 3:
-                wrong.append(f"interrupt {k}: it does not go on")
+                yield f"interrupt {k}: not raised, or no action"
+            if model.learn(3).loop.steps < steps + 3:
+                yield f"interrupt {k}: it does not go on"
         except Exception as error:
-            wrong.append(f"interrupt {k}: {type(error).__name__}: {error}")
-    return wrong
+            yield f"interrupt {k}: {type(error).__name__}: {error}"
