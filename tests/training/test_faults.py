@@ -200,7 +200,8 @@ def test_a_signal_while_a_film_is_made_leaves_a_checkpoint_and_the_film(tmp_path
     )
     assert done.returncode == 75, done.stderr
     assert "durable" in seconds
-    assert cli(["resume", str(folder), "--quiet", "--require-exact"]) == 0
+    after = runs.swing("resume", folder, "--quiet", "--require-exact")
+    assert after.returncode == 0, after.stderr
     assert np.isfinite(swingup.load(folder).result["mean"])
 
 
