@@ -13,7 +13,7 @@ TINY = [
     "--eval-episodes=1", "--eval-every=100", "--threads=1", "--quiet",
 ]  # fmt: skip
 # The changes of a start-up, which are over before the first iteration: a run's, and those of two seeds.
-CASES = [(at, ()) for at in range(1, 13)] + [(at, ("--seeds=2",)) for at in range(1, 17)]
+CASES = [(at, ()) for at in range(1, 13)] + [(at, ("--seeds=2",)) for at in range(1, 10)]
 KILLED = """
 import os, sys
 from swingup.cli.main import run
