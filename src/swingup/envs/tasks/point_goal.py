@@ -11,11 +11,10 @@ import numpy as np
 
 from swingup.envs.api import Judgement, Outcome
 from swingup.envs.tasks.canvas import BLUE, GOLD, GREEN, GREY, INK, SHADE, Canvas
+from swingup.envs.tasks.point_mass import WALL, moved
 from swingup.types import Spec
 
-STEP = 0.05  # s
 MAX_PUSH = 1.0  # m/s², along each axis
-WALL = 1.5  # m from the origin, along each axis
 FAR = 1.0  # m, the farthest goal from the origin along each axis
 NEAR = 0.05  # m from the goal that count as there
 
@@ -54,10 +53,7 @@ class PointGoal:
 
     def step(self, state: State, action: Any) -> tuple[State, Outcome]:
         push = self.spec.to_env(action)
-        speed = state.speed + push * STEP
-        position = state.position + speed * STEP
-        speed = jnp.where(jnp.abs(position) >= WALL, 0, speed)
-        position = jnp.clip(position, -WALL, WALL)
+        position, speed = moved(state.position, state.speed, push)
         reward, terminated, _ = self.judge(position, state.goal)
         after = State(position, speed, state.goal, push)
         return after, Outcome(observation(position, speed, state.goal), reward, terminated)

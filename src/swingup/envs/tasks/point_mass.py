@@ -30,6 +30,13 @@ class State(NamedTuple):
     push: Any
 
 
+def moved(position: Any, speed: Any, push: Any) -> tuple[Any, Any]:
+    """Position and speed, each [2], after a step with a push; walls stop the point along their axis."""
+    speed = speed + push * STEP
+    position = position + speed * STEP
+    return jnp.clip(position, -WALL, WALL), jnp.where(jnp.abs(position) >= WALL, 0, speed)
+
+
 @dataclass(frozen=True)
 class PointMass:
     """Observation (position, speed); action: the acceleration along both axes.
@@ -50,10 +57,7 @@ class PointMass:
 
     def step(self, state: State, action: Any) -> tuple[State, Outcome]:
         push = self.spec.to_env(action)
-        speed = state.speed + push * STEP
-        position = state.position + speed * STEP
-        speed = jnp.where(jnp.abs(position) >= WALL, 0, speed)
-        position = jnp.clip(position, -WALL, WALL)
+        position, speed = moved(state.position, state.speed, push)
         reward = -((position**2).sum() + 0.1 * (speed**2).sum() + 0.01 * (push**2).sum())
         return State(position, speed, push), Outcome(
             jnp.concat([position, speed]), reward, jnp.zeros((), bool)
