@@ -27,7 +27,7 @@ class JaxGymEnv(gymnasium.Env):
         spec = self.env.spec
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, spec.obs_shape, np.float32)
         low, high = (np.array(b, spec.action_dtype).reshape(spec.action_shape) for b in (spec.low, spec.high))
-        self.action_space = gymnasium.spaces.Box(low, high, dtype=low.dtype)
+        self.action_space = gymnasium.spaces.Box(low, high, dtype=low.dtype.type)
         self.spec = gymnasium.envs.registration.EnvSpec(name, max_episode_steps=self.env.limit)
 
     def reset(
