@@ -185,7 +185,11 @@ def test_what_reset_returns_is_refused_with_the_way_out():
         model.predict(gymnasium.make("Pendulum-v1").reset())
 
 
-def test_gradient_steps_follow_a_step_of_all_environments():
+def test_gradient_steps_follow_train_freq_steps_of_all_environments():
+    """As many as steps, in Stable-Baselines3's words: 50 and 50, or -1."""
+    for steps in (50, -1):
+        config = swingup.DDPG("Pendulum-v1", train_freq=50, gradient_steps=steps).config
+        assert (config.block, config.updates) == (50, 1)
     assert swingup.DDPG("Pendulum-v1", n_envs=4, gradient_steps=1).config.updates == 0.25
     assert swingup.DDPG("Pendulum-v1", gradient_steps=2).config.updates == 2
     assert swingup.DDPG("Pendulum-v1", n_envs=4).config.updates == 1  # ours, where nothing is said

@@ -41,11 +41,12 @@ class class_or_instance:
 
 
 def spelled_our_way(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings by our names; gradient_steps follow a step of all n_envs environments, as there."""
+    """Settings by our names; gradient_steps follow train_freq steps of all n_envs environments, as there."""
     theirs = {alias.replace("-", "_"): names for alias, names in aliases(Config).items()}
     ours = {name: value for key, value in settings.items() for name in theirs.get(key, (key,))}
-    if "gradient_steps" in settings:
-        ours["updates"] = settings["gradient_steps"] / ours.get("envs", 1)
+    if (steps := settings.get("gradient_steps")) is not None:
+        # There -1 stands for as many as environment steps were taken.
+        ours["updates"] = 1.0 if steps == -1 else steps / (ours.get("block", 1) * ours.get("envs", 1))
     return ours
 
 
@@ -54,7 +55,8 @@ class DDPG:
 
     env: an id, a Gymnasium environment, or a function that makes one ("MlpPolicy" before it is accepted).
     settings: fields of `Config`, or their Stable-Baselines3 names (learning_rate, buffer_size, batch_size,
-    learning_starts, gradient_steps); they override the preset. Exploration noise is on by default.
+    learning_starts, train_freq, gradient_steps); they override the preset. Exploration noise is on by
+    default.
     """
 
     adds: ClassVar[dict[str, Any]] = {}  # the settings of a subclass

@@ -56,6 +56,7 @@ def no(argv, capsys):
         (["train", "Pendulum-v1", "--warmup", "9000000"], "learning would start after the end"),
         (["train", "Pendulum-v1", "--capacity", "10"], "smaller than a minibatch"),
         (["train", "Pendulum-v1", "--steps"], "--steps"),
+        (["train", "Pendulum-v1", "--block", "0"], "--block 0: expected a number from 1"),
         (["train", "CartPole-v1"], "actions are Discrete"),
         (["train", "no_such_module_x:Env-v0"], "cannot import"),
         (["train", "Pendulum-v1", "--config", "missing.toml"], "no such file"),
@@ -396,3 +397,25 @@ def test_a_policy_of_another_environment_is_refused(folder, tmp_path, capsys):
     )
     (moved / "config.json").write_text("[]")
     assert "holds a list, not settings" in no(["eval", str(moved)], capsys)
+
+
+@pytest.mark.parametrize(
+    ("settings", "advice", "follow"),
+    [
+        ({"steps": 2000, "envs": 4, "block": 600}, "lower it to at most 500", {"block": 500}),
+        ({"capacity": 600, "n_step": 3, "block": 599}, "raise that to 601", {"capacity": 601}),
+    ],
+)
+def test_a_block_longer_than_the_run_or_than_replay_is_refused_with_what_fits(settings, advice, follow):
+    config = apply(base("Pendulum-v1"), settings, "test")
+    with pytest.raises(InputError, match=f"--block {settings['block']}: .*{advice}"):
+        check(config)
+    assert check(apply(config, follow, "test"))
+
+
+def test_a_block_has_the_names_of_other_libraries(capsys):
+    for name in ("--train-freq", "--update-every", "--train_freq"):
+        assert flags.parse(Train, "train", ["Pendulum-v1", name, "50"]).settings.block == 50
+    # There gradient steps are counted for each block, here for each step: nobody's number may change meaning.
+    both = ["train", "Pendulum-v1", "--train-freq=50", "--gradient_steps", "50", *QUICK]
+    assert "give --block and --updates" in no(both, capsys)

@@ -35,6 +35,11 @@ def compiled(p):
     return jax.jit(partial(engine.train_step, p), donate_argnums=0).lower(state, rows).compile(), state
 
 
+def updates_of(loop):
+    """Critic steps done."""
+    return int(loop.state.learner.critic_opt[0].count)
+
+
 class Counted:
     """A program that counts its calls, the bytes of its NumPy arguments and of what the host reads back."""
 
@@ -50,7 +55,9 @@ class Counted:
 
 
 @pytest.mark.parametrize(
-    ("options", "steps"), [({}, 1), (TD3, 2), ({"envs": 4, "updates": 0.25}, 1)], ids=["ddpg", "td3", "four"]
+    ("options", "steps"),
+    [({}, 1), (TD3, 2), ({"envs": 4, "updates": 0.25}, 1), ({"block": 10}, 10), ({**TD3, "block": 5}, 6)],
+    ids=["ddpg", "td3", "four", "block", "block of td3"],
 )
 def test_an_iteration_is_one_dispatch_and_one_more_for_each_of_its_actions(options, steps):
     """Rows in, metrics back; observations in, actions back. Both programs compile once, ahead of time."""
@@ -58,7 +65,7 @@ def test_an_iteration_is_one_dispatch_and_one_more_for_each_of_its_actions(optio
     loop = HostLoop(p, GymEnv(factory("Pendulum-v1"), p.n), 0)
     while loop.iteration <= p.warmup_iterations:
         loop.step()
-    names = ("train_step", "act", "random_action", "warmup_step")
+    names, updates = ("train_step", "act", "random_action", "warmup_step"), updates_of(loop)
     for name in names:
         setattr(
             loop, name, Counted(getattr(loop, name), *[lambda answer: answer[1]] * (name == "train_step"))
@@ -72,6 +79,7 @@ def test_an_iteration_is_one_dispatch_and_one_more_for_each_of_its_actions(optio
         "warmup_step": 0,
     }
     width, obs, action = p.agent.layout.width, p.agent.actor.obs_size, p.agent.actor.action_size
+    assert updates_of(loop) - updates == 10 * p.rows * p.updates
     assert loop.train_step.into == 10 * 4 * p.rows * width
     assert loop.train_step.back == 10 * 4 * len(Metrics._fields)
     assert loop.act.into == 10 * 4 * p.rows * (obs + 1)

@@ -27,6 +27,7 @@ OPTIONS = {
     "ou": {"envs": 3, "noise": "ou", "n_step": 3, "normalize": True},
     "td3": {"critics": 2, "delay": 2, "smoothing": 0.2, "priority": 0.6, "noise": "pink"},
     "shared": {"envs": 16, "updates": 0.125},
+    "blocks": {"critics": 2, "delay": 2, "block": 5, "envs": 2, "n_step": 2, "priority": 0.6},
 }
 
 
@@ -38,16 +39,17 @@ def learnt(loop):
     return [np.asarray(x).tobytes() for x in jax.tree.leaves((loop.state.learner, loop.state.replay))]
 
 
-# Each name compiles four large programs; the two left out differ only in options covered by test_options.py.
-SOME = [pytest.param(k, marks=[] if k in ("plain", "td3") else pytest.mark.slow) for k in OPTIONS]
+# Each name compiles four large programs; those left out differ only in options covered by test_options.py.
+FAST = ("plain", "td3", "blocks")
+SOME = [pytest.param(k, marks=[] if k in FAST else pytest.mark.slow) for k in OPTIONS]
 
 
 @pytest.mark.parametrize("name", SOME)
 def test_a_fused_run_is_the_host_driven_one_byte_by_byte(name):
     p = plan_of(name)
-    every = (97 * p.rows,)  # in between both compute ahead of what they tell
+    every = (23 * p.rows,)  # in between both compute ahead of what they tell
     host, device = HostLoop(p, JaxVectorEnv(ENV, p.n), 0, every=every), FusedLoop(p, ENV, 0, every=every)
-    for _ in range(420):  # past two episodes' ends
+    for _ in range(420 // p.block):  # past two episodes' ends
         a, b = host.step(), device.step()
         assert (a.step, a.metrics) == (b.step, b.metrics)
         np.testing.assert_array_equal(a.rows, b.rows)
@@ -59,21 +61,21 @@ def test_a_fused_run_is_the_host_driven_one_byte_by_byte(name):
     assert host.steps == device.steps
 
 
-@pytest.mark.parametrize("name", [pytest.param("ou", marks=pytest.mark.slow), "td3"])
+@pytest.mark.parametrize("name", [pytest.param("ou", marks=pytest.mark.slow), "blocks"])
 def test_neither_chunks_nor_a_resume_change_a_bit(name, monkeypatch):
     p = plan_of(name)
-    whole = FusedLoop(p, ENV, 0, end=400 * p.rows)
-    for _ in range(400):
+    whole = FusedLoop(p, ENV, 0, end=120 * p.rows)
+    for _ in range(120):
         whole.step()
     monkeypatch.setattr(fused_program, "LONGEST", 7)
-    short = FusedLoop(p, ENV, 0, every=(130 * p.rows,), end=400 * p.rows)
-    while short.steps < 130 * p.rows:
+    short = FusedLoop(p, ENV, 0, every=(50 * p.rows,), end=120 * p.rows)
+    while short.steps < 50 * p.rows:
         short.step()
     s = short.snapshot()
     saved = Snapshot({k: np.array(v) for k, v in s.tensors.items()}, np.array(s.ring), s.added)
-    again = FusedLoop(p, ENV, 0, end=400 * p.rows)
+    again = FusedLoop(p, ENV, 0, end=120 * p.rows)
     assert again.restore(saved)
-    while again.steps < 400 * p.rows:
+    while again.steps < 120 * p.rows:
         again.step()
     assert learnt(again) == learnt(whole)
     assert {k: v.tobytes() for k, v in again.snapshot().tensors.items()} == {

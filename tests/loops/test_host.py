@@ -1,5 +1,8 @@
 """The host loop and its engine: stored rows, the start of learning, one compilation, same seed same bytes."""
 
+from dataclasses import replace
+from fractions import Fraction
+
 import jax
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from swingup.envs.gym_env import GymEnv
 from swingup.envs.registry import factory
 from swingup.errors import Diverged, EnvFault
 from swingup.loops.host import HostLoop
+from swingup.reports.metrics_logger import log_interval
 
 
 def small(obs=3, action=1, n=1, noise=None, **options):
@@ -46,6 +50,30 @@ def test_warmup_actions_are_uniform_and_then_the_policys():
     assert np.abs(actions[:50]).max() > 0.8
     assert np.abs(np.mean(actions[:50])) < 0.3
     assert np.abs(actions[50:]).max() < 0.6  # an untrained actor is near zero, noise sd 0.1
+
+
+@pytest.mark.parametrize(
+    ("collect", "delay", "updates", "n", "block"),
+    [(1, 1, 1, 1, 1), (5, 2, 1, 1, 6), (50, 2, 1, 3, 50), (5, 1, Fraction(1, 4), 1, 8), (3, 3, 2, 1, 3)],
+)
+def test_a_block_is_rounded_up_to_whole_actor_steps(collect, delay, updates, n, block):
+    plan = small(n=n, collect=collect, updates=Fraction(updates))
+    plan = replace(plan, agent=replace(plan.agent, delay=delay))
+    assert plan.block == block
+    assert (plan.updates * plan.rows / delay).denominator == 1
+
+
+def test_a_longer_block_is_logged_as_often():
+    assert log_interval(small(collect=50)) == log_interval(small()) == 500
+    assert log_interval(small(n=64, collect=2)) == log_interval(small(n=64)) == 50 * 64
+
+
+def test_every_episode_of_a_block_has_its_largest_q(counting):
+    loop = HostLoop(small(2, 2, warmup=7, collect=7), GymEnv(lambda: counting(truncate=3)), 0)
+    for _ in range(6):
+        result = loop.step()
+        assert len(result.episodes) >= 2
+        assert all(np.isfinite(e.q_max) for e in result.episodes)
 
 
 @pytest.mark.parametrize("n", [1, 3])
@@ -128,12 +156,14 @@ def test_a_fault_of_the_iteration_after_is_told_in_its_turn(counting):
     assert int(loop.state.replay.added) == loop.steps == 6
 
 
-def test_actions_are_those_of_the_learner_before_the_last_iteration():
-    """So that environments can go on while it computes."""
-    loop, learners = HostLoop(small(warmup=5, noise=Gaussian(0.0)), GymEnv(factory("Pendulum-v1")), 0), []
+@pytest.mark.parametrize("collect", [1, 4])
+def test_actions_are_those_of_the_learner_before_the_last_iteration(collect):
+    """So that environments can go on while it computes; an iteration has one policy."""
+    plan, learners = small(warmup=5, noise=Gaussian(0.0), collect=collect), []
+    loop = HostLoop(plan, GymEnv(factory("Pendulum-v1")), 0)
     for _ in range(12):
         learners.append(loop.learner())
-        rows = loop.plan.agent.layout.unpack(loop.step().rows[0])
+        rows = plan.agent.layout.unpack(loop.step().rows[:, 0])
         if len(learners) > 6:
             acting = [loop.plan.agent.actor.apply(x.actor, rows.obs) for x in learners[-3:]]
             np.testing.assert_allclose(rows.action, acting[-2], atol=1e-6)

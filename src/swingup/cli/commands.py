@@ -119,6 +119,7 @@ def train(wanted: Train, words: list[str]) -> int:
     """swingup train ENV"""
     if not wanted.settings.env:
         raise InputError("train: which environment? For example: swingup train Pendulum-v1")
+    refuse_two_countings(words)
     preset = pick(wanted.settings.preset, wanted.settings.env).name
     builder = RunBuilder(replace(wanted.settings, preset=preset))
     options = replace(wanted.reporting, quiet=wanted.reporting.quiet or wanted.json)
@@ -143,6 +144,16 @@ def resumed(wanted: Train) -> Path | None:
     """The folder of the run, or of the group, that `train --resume` goes on with; None if it starts one."""
     there = wanted.reporting.run_dir if wanted.resume else None
     return there if there and there.exists() and not unstarted(there) else None
+
+
+def refuse_two_countings(words: list[str]) -> None:
+    """InputError for `--train-freq` with `--gradient-steps`, which other libraries count by the block."""
+    typed = {word.replace("_", "-").split("=")[0] for word in words}
+    if {"--train-freq", "--gradient-steps"} <= typed:
+        raise InputError(
+            "train --gradient-steps: beside --train-freq others count them for a whole block, swingup for "
+            "each environment step; give --block and --updates (1: as many updates as steps)"
+        )
 
 
 def train_group(wanted: Train, builder: RunBuilder, options: Options, threads: bool, command: str) -> int:

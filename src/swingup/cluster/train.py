@@ -63,7 +63,7 @@ class ClusterBuilder(RunBuilder):
         from swingup.reports.metrics_logger import log_interval
 
         c = self.config
-        return log_interval(plan.rows), c.eval_every, c.save_every or c.eval_every
+        return log_interval(plan), c.eval_every, c.save_every or c.eval_every
 
     def close(self) -> None:
         """End the workers, and the cluster if it is our own."""

@@ -198,6 +198,14 @@ class Config:
         values="(0, 1024]",
         aliases="gradient-steps",
     )
+    block: int = setting(
+        1,
+        "Time steps that an iteration collects with one policy before it makes the updates due for them in "
+        "one program; rounded up to a whole number of actor steps.",
+        OPTIMISATION,
+        values="[1, 100000]",
+        aliases="train-freq update-every",
+    )
     weight_decay: float | None = setting(
         None,
         "L2 on the critic's weights, added to its gradient (the DDPG paper has 1e-2).",
@@ -449,6 +457,8 @@ def check(config: Config) -> Config:
             f"--workers {config.workers}: more than environments (--envs {config.envs}); "
             f"give --envs {config.workers} or more, or fewer workers"
         )
+    if config.block > 1:
+        check_block(config)
     for name in ("envs", "batch"):
         if getattr(config, name) % config.devices:
             raise InputError(
@@ -494,6 +504,21 @@ def check_history(config: Config) -> None:
                 f"--history {length}: too few steps are stored (--{name} {getattr(config, name)}); "
                 f"raise it to {need}"
             )
+
+
+def check_block(config: Config) -> None:
+    """InputError where a block of time steps is longer than the run or than replay."""
+    rows = config.block * config.envs
+    if rows > config.steps:
+        raise InputError(
+            f"--block {config.block}: longer than the run (--steps {config.steps}, --envs {config.envs}); "
+            f"lower it to at most {max(config.steps // config.envs, 1)}"
+        )
+    if rows + (config.n_step - 1) * config.envs > config.capacity:
+        raise InputError(
+            f"--block {config.block}: replay holds fewer steps (--capacity {config.capacity}); "
+            f"raise that to {rows + (config.n_step - 1) * config.envs}"
+        )
 
 
 def apply(config: Config, values: dict[str, Any], where: str) -> Config:

@@ -42,7 +42,8 @@ class Plan:
     over the box (else the untrained policy's, with noise); updates: gradient steps per environment step, a
     fraction where many environments share them; priority: how replay prefers large losses (None: uniform);
     sharding: the devices that share environments, replay and minibatch (None: one device holds all);
-    hindsight: how the collector relabels transitions, which gives replay more columns (None: not at all).
+    hindsight: how the collector relabels transitions, which gives replay more columns (None: not at all);
+    collect: time steps that an iteration has at least.
     """
 
     agent: Agent
@@ -54,12 +55,18 @@ class Plan:
     priority: Priority | None = None
     sharding: Sharding | None = None
     hindsight: Hindsight | None = None
+    collect: int = 1
+
+    @property
+    def unit(self) -> int:
+        """The fewest time steps that give a whole number of actor steps."""
+        need = self.agent.delay * self.updates.denominator
+        return need // math.gcd(need, self.updates.numerator * self.n)
 
     @property
     def block(self) -> int:
-        """Time steps K of an iteration: the fewest that give a whole number of actor steps."""
-        need = self.agent.delay * self.updates.denominator
-        return need // math.gcd(need, self.updates.numerator * self.n)
+        """Time steps K of an iteration: `collect`, or the next multiple of `unit`."""
+        return -(-self.collect // self.unit) * self.unit
 
     @property
     def rows(self) -> int:

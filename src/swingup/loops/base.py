@@ -126,6 +126,7 @@ class LoopBase:
         self.iteration = self.episodes = 0
         self.filled = 0  # iterations added to replay; fewer than `iteration` only if replay was lost
         self.q_max = np.zeros((plan.n, 2))  # sum and count since each environment's episode began
+        self.newest_q_max = math.nan  # of the iteration that is reported
 
     @property
     def steps(self) -> int:
@@ -146,14 +147,18 @@ class LoopBase:
                 "lower --critic-lr or scale the reward down"
             )
         self.q_max += (metrics.q_max, 1)
+        self.newest_q_max = metrics.q_max
         return metrics
 
     def finish_episode(self, episode: Episode) -> Episode:
-        """The episode with its mean q_max; the environment's sum starts again at zero."""
+        """The episode with its mean q_max; the environment's sum starts again at zero.
+
+        A second episode that ends in the same iteration has that iteration's q_max.
+        """
         self.episodes += 1
         total, count = self.q_max[episode.env]
         self.q_max[episode.env] = 0
-        return episode._replace(q_max=float(total / count) if count else math.nan)
+        return episode._replace(q_max=float(total / count) if count else self.newest_q_max)
 
     def learner(self) -> Learner:
         # Copies: the next step overwrites the device's current buffers.

@@ -95,14 +95,18 @@ def choose_actions(task: Task, learning: bool, carry: Carry, rows: Any) -> Carry
 
 def iteration(task: Task, learning: bool, seed: Any, carry: Carry) -> tuple[Carry, ChunkResult]:
     """K time steps, the actions after them, and learning: what `HostLoop.launch` does, in one program."""
-    plan, blocks = task.plan, []
-    for k in range(plan.block):
-        carry, rows = env_step(task, seed, carry)
-        blocks.append(rows)
-        if k == plan.block - 1:
-            carry = carry._replace(behaviour=algorithm.behaviour(carry.state.learner))
-        carry = choose_actions(task, learning, carry, rows)
-    rows = jnp.stack(blocks)
+    plan = task.plan
+
+    def time_step(acting: Carry, _: Any) -> tuple[Carry, Any]:
+        acting, rows = env_step(task, seed, acting)
+        return choose_actions(task, learning, acting, rows), rows
+
+    # The learner is not touched here, so it is no part of what the loop passes on.
+    acting: Carry = carry._replace(state=None)  # type: ignore[arg-type]
+    acting, rows = jax.lax.scan(time_step, acting, length=plan.block - 1)
+    acting, last = env_step(task, seed, acting)
+    carry = acting._replace(state=carry.state, behaviour=algorithm.behaviour(carry.state.learner))
+    carry, rows = choose_actions(task, learning, carry, last), jnp.concatenate([rows, last[None]])
     h = plan.hindsight
     stored = rows if h is None else relabelled(task, h, seed, carry.state.replay, rows)
     if learning:

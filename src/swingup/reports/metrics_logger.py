@@ -21,10 +21,11 @@ from swingup.storage.tables import append_csv, cut_csv
 from swingup.types import Episode
 
 if TYPE_CHECKING:
+    from swingup.core.engine import Plan
     from swingup.reports.event_file import EventFile
 
-# Between two rows of metrics.csv lie at least this many environment steps and this many iterations.
-EVERY, ITERATIONS = 500, 50
+# Between two rows of metrics.csv lie at least this many environment steps and actor steps.
+EVERY, ACTOR_STEPS = 500, 50
 
 TABLES = ("episodes", "metrics", "evaluations", "remarks")
 
@@ -42,9 +43,9 @@ TAGS = {
 }
 
 
-def log_interval(rows: int) -> int:
-    """Environment steps between two rows of metrics.csv, for iterations of `rows` transitions."""
-    return max(EVERY, ITERATIONS * rows)
+def log_interval(plan: Plan) -> int:
+    """Environment steps between two rows of metrics.csv."""
+    return max(EVERY, ACTOR_STEPS * plan.unit * plan.n)
 
 
 class MetricsLogger(Callback):
@@ -57,7 +58,7 @@ class MetricsLogger(Callback):
 
     def __init__(self, folder: Path, warn: Callable[[str], None], loop: Loop):
         self.folder, self.warn, self.broken, self.loop = folder, warn, False, loop
-        self.every = log_interval(loop.plan.rows)
+        self.every = log_interval(loop.plan)
         self.diagnostics: Diagnostics | None = Diagnostics(loop.plan)
         self.start = self.mark = time.monotonic()
         self.trained = 0.0  # seconds of training since the last row of metrics.csv

@@ -136,7 +136,7 @@ class RunBuilder:
             what = "only train and resume have workers on a cluster"
             raise InputError(f"--on {self.config.on}: {what}; use swingup resume, or train without --on")
         c, made = self.config, self.plan(envs.evaluation.spec, envs.goals)
-        every = (log_interval(made.rows), c.eval_every, c.save_every or c.eval_every)
+        every = (log_interval(made), c.eval_every, c.save_every or c.eval_every)
         if not in_jax(c.env):
             from swingup.loops.host import HostLoop
 
@@ -244,6 +244,7 @@ def plan(config: Config, spec: Spec, goals: Goals | None = None) -> Plan:
         updates,
         priority,
         sharding,
+        collect=config.block,
     )
     return made if config.hindsight is None else with_hindsight(made, config, spec, goals)
 
