@@ -2,9 +2,10 @@
 
     python benchmarks/peer_work.py LIBRARY WORK
 
-LIBRARY: swingup, swingup-paper (the action joins at layer 2), sb3, sbx, rejax. WORK: w1, w2 (training loops
-on Gymnasium), w1f (fused TD3), w3 (seconds to a balanced pendulum; the environment variable STARTED holds the
-time at which the process was started), update1, update2 (the pure update), matmul.
+LIBRARY: swingup, swingup-paper (the action joins at layer 2), sb3, sbx, rejax; `-block` behind it: blocks of 50
+steps, then their 50 updates (w1 and w2). WORK: w1, w2 (training loops on Gymnasium), w1f (fused TD3), w3
+(seconds to a balanced pendulum; the environment variable STARTED holds the time at which the process was
+started), update1, update2 (the pure update), matmul.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ WORK: dict[str, tuple[str, list[int], int, int]] = {
 SIZES = {"w1": (3, 1), "w2": (17, 6)}
 WARMUP, SETTLE, WINDOW, WINDOWS = 300, 300, 250, 6
 GOAL, EPISODES = -200.0, 20
+BLOCK = 50  # divides the windows, so that each holds whole blocks
 
 
 class Enough(Exception):
@@ -108,12 +110,14 @@ def baselines(library: str, name: str, env: Any, **more: Any) -> Any:
     import numpy as np
 
     noise = NormalActionNoise(np.zeros(actions), 0.1 * np.ones(actions))
-    return DDPG("MlpPolicy", env, action_noise=noise, train_freq=1, gradient_steps=1, **{**settings, **more})
+    each = {"train_freq": 1, "gradient_steps": 1}
+    return DDPG("MlpPolicy", env, action_noise=noise, **{**each, **settings, **more})
 
 
-def loop_baselines(library: str, name: str) -> list[float]:
+def loop_baselines(library: str, name: str, block: int) -> list[float]:
     stamps: list[float] = []
-    model = baselines(library, name, stamped(WORK[name][0], stamps))
+    env = stamped(WORK[name][0], stamps)
+    model = baselines(library, name, env, train_freq=block, gradient_steps=block)
     touch(model.replay_buffer)
     with contextlib.suppress(Enough):
         model.learn(10**9)
@@ -263,7 +267,8 @@ def loop_swingup(name: str, **more: Any) -> list[float]:
 
     stamps: list[float] = []
     config = settings(name, **more)
-    same = {k: getattr(config, k) for k in ("hidden", "action_layer", "batch", "capacity", "warmup", "sigma")}
+    names = ("hidden", "action_layer", "batch", "capacity", "warmup", "sigma", "block")
+    same = {k: getattr(config, k) for k in names}
     with tempfile.TemporaryDirectory() as folder:
         try:
             swingup.train(
@@ -405,14 +410,16 @@ def matmul() -> dict[str, float]:
 
 def main() -> None:
     library, work = sys.argv[1:3]
+    block = BLOCK if library.endswith("-block") else 1
+    library = library.removesuffix("-block")
     seed = int(os.environ.get("SEED", 0))
     answer: dict[str, Any]
     if work in WORK:
         paper = {"action_layer": 2} if library == "swingup-paper" else {}
         answer = {
-            "us": loop_swingup(work, **paper)
+            "us": loop_swingup(work, block=block, **paper)
             if library.startswith("swingup")
-            else loop_baselines(library, work)
+            else loop_baselines(library, work, block)
         }
     elif work == "w1f":
         answer = {"us": fused_swingup() if library == "swingup" else fused_rejax()}
