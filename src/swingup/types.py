@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from operator import getitem
 from typing import Any, Literal, NamedTuple
 
@@ -110,16 +110,21 @@ class Spec:
 
     def to_env(self, action: Array) -> Array:
         """action[*, A] in [-1, 1], NumPy or JAX -> [*, *action_shape] in the environment's dtype and box."""
-        low, high = np.asarray(self.low), np.asarray(self.high)
+        xp, (low, high) = action.__array_namespace__(), self.bounds
         # This form gives the bounds themselves at -1 and 1, and does not overflow for wide boxes.
-        scaled = action.__array_namespace__().clip(
-            low * ((1 - action) / 2) + high * ((1 + action) / 2), low, high
-        )
+        scaled = low / 2 * (1 - action) + high / 2 * (1 + action)
+        # What `clip` does, at a quarter of its price in NumPy.
+        scaled = xp.minimum(high, xp.maximum(low, scaled))
         return scaled.astype(self.action_dtype).reshape((*action.shape[:-1], *self.action_shape))
+
+    @cached_property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """The box of actions as float64 arrays [A], made once as `to_env` is called at every step."""
+        return np.asarray(self.low), np.asarray(self.high)
 
     def from_env(self, action: np.ndarray) -> np.ndarray:
         """The inverse of `to_env`: [*, *action_shape] in the box -> [*, A] in [-1, 1], float32."""
-        low, high = np.asarray(self.low), np.asarray(self.high)
+        low, high = self.bounds
         lead = action.shape[: action.ndim - len(self.action_shape)]
         flat = np.asarray(action, np.float64).reshape(*lead, self.action_size)
         return np.clip((flat - (high / 2 + low / 2)) / (high / 2 - low / 2), -1, 1).astype(np.float32)

@@ -121,12 +121,15 @@ class JaxGoalEnv(Protocol):
         """What a step to achieved[G] is worth where desired[G] is wanted, as `step` has it; unbatched."""
 
 
-def fault(where: str, what: str, fix: str) -> EnvFault:
-    """The one-line error of a broken interface: where it happened, what is wrong and the fix."""
+def fault(where: object, what: str, fix: str) -> EnvFault:
+    """The one-line error of a broken interface: where it happened, what is wrong and the fix.
+
+    where: a text, or what makes it when it is printed; so for the checks below.
+    """
     return EnvFault(f"{where}: {what}; {fix}")
 
 
-def check_array(value: Any, space: Any, where: str) -> np.ndarray:
+def check_array(value: Any, space: Any, where: object) -> np.ndarray:
     """Return one Box's observation unchanged; EnvFault if its type, shape or dtype is wrong."""
     if type(value) is not np.ndarray:
         raise fault(
@@ -147,7 +150,7 @@ def check_array(value: Any, space: Any, where: str) -> np.ndarray:
     return value
 
 
-def check_finite(obs: np.ndarray, where: str) -> np.ndarray:
+def check_finite(obs: np.ndarray, where: object) -> np.ndarray:
     """Return obs[O] float32 if every element is finite; else EnvFault naming the first that is not."""
     good = np.isfinite(obs)
     if not good.all():
@@ -158,7 +161,7 @@ def check_finite(obs: np.ndarray, where: str) -> np.ndarray:
     return obs
 
 
-def check_outcome(result: Any, where: str) -> tuple[Any, float, bool, bool, float]:
+def check_outcome(result: Any, where: object) -> tuple[Any, float, bool, bool, float]:
     """Return observation, reward, terminated, truncated and success (`success_of`) of a Gymnasium step.
 
     EnvFault if a type is wrong or the reward is not finite in float32. The observation is not checked here.

@@ -83,7 +83,7 @@ class GymEnv:
         """Step environment i alone; returns its observation, reward, terminated, truncated and success."""
         self.count[i, 1] += 1
         result = self.call(i, self.envs[i].step, executed)
-        observed, reward, terminated, truncated, success = check_outcome(result, self.where(i))
+        observed, reward, terminated, truncated, success = check_outcome(result, Place(self, i))
         truncated |= self.limit is not None and self.count[i, 1] >= self.limit
         return self.observe(i, observed), reward, terminated, truncated, success
 
@@ -97,7 +97,7 @@ class GymEnv:
 
     def observe(self, i: int, obs: Any) -> np.ndarray:
         """Check an observation of environment i and flatten it to obs[O] float32."""
-        where = self.where(i)
+        where = Place(self, i)
         if self.box is not None:
             flat = check_array(obs, self.box, where).astype(np.float32).reshape(-1)
         else:
@@ -122,6 +122,18 @@ class GymEnv:
             failures.append(closing.failure(env.close, max(0.1, until - time.monotonic())))
         if any(failures):
             raise EnvFault(f"environment {self.spec.env}: {next(filter(None, failures))}")
+
+
+class Place:
+    """`GymEnv.where`, whose text is made only for an error."""
+
+    __slots__ = ("env", "i")
+
+    def __init__(self, env: GymEnv, i: int):
+        self.env, self.i = env, i
+
+    def __str__(self) -> str:
+        return self.env.where(self.i)
 
 
 def gym_spec(env: str) -> Any:
@@ -299,7 +311,7 @@ def obs_size(space: Any, name: str) -> int:
     return int(np.prod(space.shape, dtype=int))
 
 
-def check_nested(obs: Any, space: Any, where: str) -> Any:
+def check_nested(obs: Any, space: Any, where: object) -> Any:
     """Return an observation, each of its Boxes checked; Dict and Tuple spaces are checked recursively."""
     if isinstance(space, gymnasium.spaces.Dict):
         if not isinstance(obs, dict) or set(obs) != set(space.spaces):
