@@ -2,10 +2,10 @@
 
     python benchmarks/peer_work.py LIBRARY WORK
 
-LIBRARY: swingup, swingup-paper (the action joins at layer 2), sb3, sbx, rejax; `-block` behind it: blocks of 50
-steps, then their 50 updates (w1 and w2). WORK: w1, w2 (training loops on Gymnasium), w1f (fused TD3), w3
-(seconds to a balanced pendulum; the environment variable STARTED holds the time at which the process was
-started), update1, update2 (the pure update), matmul.
+LIBRARY: swingup, swingup-paper (the action joins at layer 2), sb3, sbx, rejax; `-block` behind it: w1
+and w2 in blocks of 50 steps, then their 50 updates. WORK: w1, w2 (training loops on Gymnasium), w1f
+(fused TD3), w3 (seconds to a balanced pendulum; the environment variable STARTED holds the time at
+which the process was started), update1, update2 (the pure update), matmul.
 """
 
 from __future__ import annotations

@@ -264,10 +264,11 @@ def page(found: dict[str, Any], rounds: int) -> str:
         "Training loops are each library's own `learn` (swingup: `train`, logs and files included), "
         "timed between calls of `env.step`; all have the same networks (the action joins at the first layer; "
         "but for one row of W1, which has the DDPG paper's critic, 139 MFLOP instead of 155) "
-        "and use as many threads as they choose. In blocks of 50, a library collects 50 steps and then makes their "
-        "50 updates (swingup: `--block 50`; the others: `train_freq` and `gradient_steps` 50). The products' limit "
-        "is what an update's matrix products alone would take at the speed of XLA's product of the largest layer, "
-        "measured in the same turns. Peak memory has the whole replay resident.", "",
+        "and use as many threads as they choose. In blocks of 50, a library collects 50 steps and then makes "
+        "their 50 updates (swingup: `--block 50`; the others: `train_freq` and `gradient_steps` 50). "
+        "The products' limit is what an update's matrix products alone would take at the speed of XLA's "
+        "product of the largest layer, measured in the same turns. "
+        "Peak memory has the whole replay resident.", "",
     ]  # fmt: skip
     for work in LOOPS:
         lines += loop_lines(work, found[work], found[f"{work} limit"]["matmul"]) if work in found else []
