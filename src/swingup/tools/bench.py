@@ -108,14 +108,14 @@ def bench(builder: RunBuilder) -> Report:
         builder.check(envs.evaluation.spec)
         runtime.prepare(builder.threads)
         loop: Any = builder.loop(envs)
-        while loop.iteration <= loop.plan.warmup_iterations + WINDOW:
+        agent, count = loop.plan.agent, iterations(loop)
+        while loop.iteration <= loop.plan.warmup_iterations + count:
             loop.step()
-        agent = loop.plan.agent
         per_step = float(loop.plan.updates) * loop.plan.n  # updates for each time step of the environments
-        whole = seconds(lambda: [loop.step() for _ in range(WINDOW)]) / loop.plan.block
+        whole = seconds(lambda: [loop.step() for _ in range(count)], count * loop.plan.block)
         loop.step(ahead=False)
         env, acting = environment(loop), acts(loop)
-        update, called = update_in_loop(loop) / loop.plan.block, one_call(loop) / loop.plan.block
+        update, called = update_in_loop(loop), one_call(loop)
         parts = (
             Part("environment, checks, packing", env * 1e6),
             Part("choosing an action", acting * 1e6),
@@ -152,34 +152,39 @@ def acts(loop: Any) -> float:
     return seconds(once)
 
 
+def iterations(loop: Any) -> int:
+    """The iterations of about WINDOW time steps."""
+    return -(-WINDOW // loop.plan.block)
+
+
 def one_call(loop: Any) -> float:
-    """Seconds of a call of `train_step`, including reading its metrics."""
+    """Seconds of a time step's share of a call of `train_step`, including reading its metrics."""
     import numpy as np
 
-    rows = empty_rows(loop)
+    rows, count = empty_rows(loop), iterations(loop)
 
     def once() -> None:
-        for _ in range(WINDOW):
+        for _ in range(count):
             loop.state, (_, metrics) = loop.train_step(loop.state, rows)
             np.asarray(metrics)
 
-    return seconds(once)
+    return seconds(once, count * loop.plan.block)
 
 
 def update_in_loop(loop: Any) -> float:
-    """Seconds of a `train_step` inside one compiled loop."""
+    """Seconds of a time step's share of a `train_step` inside one compiled loop."""
     import jax
 
     from swingup.core import engine
 
-    plan, rows = loop.plan, empty_rows(loop)
+    plan, rows, count = loop.plan, empty_rows(loop), iterations(loop)
     body = lambda i, state: engine.train_step(plan, state, rows)[0]
-    run = jax.jit(lambda state: jax.lax.fori_loop(0, WINDOW, body, state), donate_argnums=0)
+    run = jax.jit(lambda state: jax.lax.fori_loop(0, count, body, state), donate_argnums=0)
 
     def once() -> None:
         loop.state = jax.block_until_ready(run(loop.state))
 
-    return seconds(once)
+    return seconds(once, count * loop.plan.block)
 
 
 def empty_rows(loop: Any) -> Any:
