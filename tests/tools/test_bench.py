@@ -17,7 +17,9 @@ def short(monkeypatch):
 
 
 def test_the_parts_are_named_and_add_up(capsys):
-    assert cli(["bench", "Pendulum-v1", *SMALL, "--critics", "2", "--delay", "2", "--block", "4", "--json"]) == 0
+    assert (
+        cli(["bench", "Pendulum-v1", *SMALL, "--critics", "2", "--delay", "2", "--block", "4", "--json"]) == 0
+    )
     found = json.loads(capsys.readouterr().out)
     assert (found["env"], found["preset"], found["threads"]) == ("Pendulum-v1", "pendulum", 1)
     # Twin critics, an actor's step for every second update: counted by hand in multiplications, 16-16
