@@ -12,7 +12,7 @@ import jax
 import pytest
 from rich.console import Console
 
-from swingup import __version__
+from swingup import __version__, runtime
 from swingup.cli import main
 from swingup.cli.commands import Doctor
 from swingup.cli.flags import parse
@@ -22,7 +22,7 @@ from swingup.tools import doctor, doctor_graphics, doctor_packages, doctor_speed
 from swingup.tools.doctor import Machine, Report
 from swingup.tools.doctor_graphics import Trial
 from swingup.tools.doctor_packages import Check, Nvidia
-from swingup.tools.doctor_speed import Speed
+from swingup.tools.doctor_speed import UNDIVIDED, Speed
 from swingup.tools.subprocess_call import Answer
 from swingup.training.build import RunBuilder
 
@@ -337,6 +337,7 @@ def test_the_median_leaves_the_first_call_out(monkeypatch):
 
 
 GPU = Speed("NVIDIA H100", 0, 150.0, 20.0)
+FLAGGED = Speed("CPU", 2, 50.0, 25.0, UNDIVIDED)
 
 
 @pytest.mark.parametrize(
@@ -352,6 +353,7 @@ GPU = Speed("NVIDIA H100", 0, 150.0, 20.0)
             IDLE,
             ["1 and 2 threads are equally fast: leave --threads at 2"],
         ),
+        ([*CPU, FLAGGED], IDLE, ["choose --threads 1", f"XLA_FLAGS={UNDIVIDED}", "--threads 2: 2.0 times"]),
         ([*CPU, GPU], IDLE, ["Train on the CPU", "JAX_PLATFORMS=cpu"]),
         ([CPU[1], GPU], IDLE, ["Train on the NVIDIA H100", "by itself"]),
         (CPU, dataclasses.replace(IDLE, load=2.1), ["The machine was busy (load 2.1 on 4 cores)"]),
@@ -361,6 +363,18 @@ def test_the_advice_follows_from_the_times(speeds, machine, words):
     advice = " ".join(doctor.advise(speeds, RunBuilder(Config()), machine))
     assert all(w in advice for w in words), advice
     assert ("busy" in advice) == machine.busy
+    assert ("XLA_FLAGS" in advice) == (FLAGGED in speeds)
+
+
+def test_a_flag_that_gains_little_is_not_advised():
+    little = dataclasses.replace(FLAGGED, iteration_us=95.0)
+    assert "XLA_FLAGS" not in " ".join(doctor.advise([*CPU, little], RunBuilder(Config()), IDLE))
+
+
+def test_the_advised_flag_is_one_that_jax_takes_and_a_checkpoint_records(report, monkeypatch):
+    assert UNDIVIDED in {s.flags for s in report.speeds}  # it was measured with it
+    monkeypatch.setenv("XLA_FLAGS", UNDIVIDED)
+    assert runtime.profile(2)["xla_flags"] == UNDIVIDED
 
 
 def test_without_times_or_load_there_is_no_advice():

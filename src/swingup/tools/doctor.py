@@ -28,8 +28,8 @@ from swingup.tools.doctor_packages import (
     version,
     versions,
 )
-from swingup.tools.doctor_speed import Speed, several
-from swingup.tools.subprocess_call import ask
+from swingup.tools.doctor_speed import UNDIVIDED, Speed, several
+from swingup.tools.subprocess_call import Answer, ask
 from swingup.training.build import RunBuilder
 
 # Load per core above which a measurement is unreliable; factor below which two speeds count as equal.
@@ -105,22 +105,15 @@ def examine(workload: Workload, seconds: float) -> Report:
     with ThreadPoolExecutor() as pool:
         pictures = [*pool.map(attempt, trials()), window()]
     counts = [builder.threads, *({1, 2} - {builder.threads})]
-    answers = []
-    for threads in counts:
-        only = {} if threads == builder.threads else {"JAX_PLATFORMS": "cpu"}
-        settings = builder.replace(threads=threads).settings
-        # Without this JAX takes most of the GPU's memory, and fails where a training run holds it.
-        env = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **only}
-        answers.append(
-            ask(
-                "tools.doctor_speed:compute",
-                (workload.obs, workload.actions, settings, seconds / len(counts)),
-                env,
-                120 + seconds,
-            )
-        )
+    ways = [(n, "") for n in counts] + [(n, UNDIVIDED) for n in counts if n > 1]
+    answers = [measured(workload, *way, seconds / len(ways)) for way in ways]
     devices = tuple(answers[0].value["devices"]) if answers[0].value else ()
-    speeds = tuple(Speed(**s) for a in answers if a.value for s in a.value["speeds"])
+    speeds = tuple(
+        Speed(**s, flags=flags)
+        for a, (_, flags) in zip(answers, ways, strict=True)
+        if a.value
+        for s in a.value["speeds"]
+    )
     essential = [packages(requirements(), version), engine(answers[0], found, os.environ)]
     graphics = gpu(devices, nvidia(), found, os.environ)
     return Report(
@@ -130,9 +123,22 @@ def examine(workload: Workload, seconds: float) -> Report:
         devices=devices,
         checks=(*essential, graphics, *pictures),
         workload=str(workload),
-        speeds=tuple(sorted(speeds, key=lambda s: (s.threads, s.device))),
+        speeds=tuple(sorted(speeds, key=lambda s: (s.threads, s.device, s.flags))),
         advice=advise(speeds, builder, machine),
     )
+
+
+def measured(workload: Workload, threads: int, flags: str, seconds: float) -> Answer:
+    """The answer of `doctor_speed.compute` in a child process with so many threads and these flags of XLA."""
+    builder = workload.builder
+    only = {"JAX_PLATFORMS": "cpu"} if flags or threads != builder.threads else {}
+    if flags:
+        only["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
+    settings = builder.replace(threads=threads).settings
+    # Without this JAX takes most of the GPU's memory, and fails where a training run holds it.
+    env = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **only}
+    args = (workload.obs, workload.actions, settings, seconds)
+    return ask("tools.doctor_speed:compute", args, env, 120 + seconds)
 
 
 def look() -> Machine:
@@ -167,17 +173,34 @@ def advise(speeds: Sequence[Speed], builder: RunBuilder, machine: Machine) -> tu
             f"Train on the {best.device}, the fastest here for environments that run in Python: {how}."
         )
     if len(cpus) > 1 and not machine.busy:
-        times = cpus[-1].iteration_us / cpus[0].iteration_us
-        counts = " and ".join(str(n) for n in sorted(c.threads for c in cpus))
-        alike = f"On the CPU, {counts} threads are equally fast: leave --threads at {builder.threads}."
-        faster = (
-            f"On the CPU, choose --threads {cpus[0].threads}: "
-            f"{times:.1f} times as fast as {cpus[-1].threads}."
-        )
-        words.append(alike if times < ALIKE else faster)
+        words += threads_and_flags(cpus, builder.threads)
     rate = builder.settings["envs"] * 1e6 / best.iteration_us
     words.append(f"That is up to {rate:,.0f} environment steps a second, less the environment's own time.")
     return tuple(words)
+
+
+def threads_and_flags(cpus: Sequence[Speed], threads: int) -> list[str]:
+    """The number of XLA's threads to choose, and its flag where that is faster still.
+
+    cpus: speeds of the CPU, the fastest first; threads: the setting.
+    """
+    words, plain = [], [s for s in cpus if not s.flags]
+    if len(plain) > 1:
+        times = plain[-1].iteration_us / plain[0].iteration_us
+        counts = " and ".join(str(n) for n in sorted(c.threads for c in plain))
+        alike = f"On the CPU, {counts} threads are equally fast: leave --threads at {threads}."
+        faster = (
+            f"On the CPU, choose --threads {plain[0].threads}: "
+            f"{times:.1f} times as fast as {plain[-1].threads}."
+        )
+        words.append(alike if times < ALIKE else faster)
+    best = cpus[0]
+    if best.flags and plain and (times := plain[0].iteration_us / best.iteration_us) >= ALIKE:
+        words.append(
+            f"Faster still: put XLA_FLAGS={best.flags} before the command, with --threads {best.threads}: "
+            f"{times:.1f} times as fast. The flag decides the last bits; checkpoints record it."
+        )
+    return words
 
 
 # Printing

@@ -20,6 +20,8 @@ from swingup.types import Spec
 
 # Transitions in replay while measuring (the cost does not grow with the capacity); D updates each in a block.
 POOL, BLOCK = 4096, 50
+# XLA's flag for products that are not divided among the CPU's threads: whole operations share them instead.
+UNDIVIDED = "--xla_cpu_multi_thread_eigen=false"
 
 
 @dataclass(frozen=True)
@@ -27,18 +29,21 @@ class Speed:
     """Median microseconds on one device.
 
     iteration_us: of an iteration called by itself, as the host loop does (`engine.train_step`); update_us: of
-    one update in a compiled block of them; threads: 0 where the device is not a CPU.
+    one update in a compiled block of them; threads: 0 where the device is not a CPU; flags: XLA's, beyond
+    those of the environment.
     """
 
     device: str
     threads: int
     iteration_us: float
     update_us: float
+    flags: str = ""
 
     @property
     def name(self) -> str:
         """The device, a CPU with its number of threads."""
-        return f"{self.device}, {several(self.threads, 'thread')}" if self.threads else self.device
+        threads = f", {several(self.threads, 'thread')}" if self.threads else ""
+        return f"{self.device}{threads}{', undivided products' if self.flags == UNDIVIDED else ''}"
 
 
 def compute(obs: int, actions: int, settings: dict[str, Any], seconds: float) -> dict[str, Any]:
