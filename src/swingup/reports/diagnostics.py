@@ -96,19 +96,23 @@ class Diagnostics:
         """Record the rows[K, N, W] of an iteration."""
         if self.count < self.plan.warmup:
             self.measure(self.agent.layout.unpack(rows.reshape(-1, rows.shape[-1])))
-        for row in rows if self.inputs is None else map(self.inputs.widen, rows):
+        if self.inputs is not None:
+            rows = np.stack([self.inputs.widen(row) for row in rows])
+        t = self.layout.unpack(rows)
+        high, low = float(t.reward.max()), float(t.reward.min())
+        self.largest, self.highest = max(self.largest, high, -low), max(self.highest, high)
+        if len(self.rewards) < 2:
+            self.rewards.update(t.reward.ravel().tolist())
+        ended = t.last.any(1)
+        for k, row in enumerate(rows):
             self.recent.extend(row[:RECENT])
-            t = self.layout.unpack(row)
             began = self.power == 1
-            self.start[began] = row[began]
-            self.ret += self.power * t.reward
+            if began.any():
+                self.start[began] = row[began]
+            self.ret += self.power * t.reward[k]
             self.power *= self.agent.gamma
-            self.largest = max(self.largest, float(np.abs(t.reward).max()))
-            self.highest = max(self.highest, float(t.reward.max()))
-            if len(self.rewards) < 2:
-                self.rewards.update(t.reward.tolist())
-            if t.last.any():
-                self.end_episodes(t)
+            if ended[k]:
+                self.end_episodes(self.layout.unpack(row))
 
     def measure(self, t: Transition) -> None:
         """Add transitions (leading axis [B]) to the sizes of observations and rewards in the warm-up."""
