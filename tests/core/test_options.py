@@ -540,6 +540,7 @@ OTHERS = [
     {"hindsight": "future", "relabel": 2, "critics": 2, "delay": 2, "smoothing": 0.2, "n_step": 3},
     {"hindsight": "future", "atoms": 11, "priority": 0.6, "normalize": True, "envs": 2},
     {"activation": "elu", "actor_hidden": (8,), "critic_hidden": (16, 8, 8), "action_layer": 3},
+    {"block": 10, "delay": 4, "n_step": 3, "priority": 0.6, "updates": 0.5, "normalize": True},
 ]
 # Every pair of choices occurs in one of eight rows: an orthogonal array of seven factors from three bits.
 PAIRS = [

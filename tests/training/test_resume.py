@@ -50,14 +50,15 @@ def digest(loop):
     [
         {"noise": "ou", "n_step": 3, "envs": 3, "normalize": True},
         {"noise": "pink", "priority": 0.6, "delay": 2, "critics": 2, "smoothing": 0.2, "sigma_end": 0.0},
+        {"block": 7, "envs": 2, "n_step": 2, "normalize": True},
     ],
-    ids=["ou", "td3"],
+    ids=["ou", "td3", "blocks"],
 )
 def test_a_loop_that_goes_on_from_a_snapshot_ends_in_the_same_bits(options):
     """At the first step, in the warm-up, in training; every snapshot leads to the same end."""
     loop, saved = make_loop(**options), {}
     for t in range(90):
-        if t in (1, 15, 75):
+        if t in (1, 3, 15, 75):
             saved[t] = copied(loop.snapshot())
         loop.step()
     again = make_loop(**options)
@@ -394,3 +395,27 @@ with stop_on_signals():
     child = runs.python(code)
     out, err = child.communicate()
     assert out == f"{-float(signal.SIGTERM)}\n", err
+
+
+def test_a_run_in_blocks_evaluates_saves_and_resumes_where_a_block_ends(tmp_path):
+    """Intervals of 100 steps, blocks of 30: the first end of a block after each."""
+    settings = {**SHORT, "block": 30, "steps": 300, "warmup": 60, "eval_every": 100, "save_every": 50}
+    run = swingup.train("Pendulum-v1", run_dir=tmp_path / "run", **settings, quiet=True)
+    assert list(run.evaluations["step"]) == [120, 210, 300]
+    assert checkpoint_reader.steps(run.folder / "ckpt")[-2:] == [270, 300]
+    part = swingup.train("Pendulum-v1", run_dir=tmp_path / "part", **{**settings, "steps": 150}, quiet=True)
+    assert part.result["steps"] == 150
+    swingup.resume(part.folder, 300, quiet=True, require_exact=True)
+    policies = [(tmp_path / name / "policy" / "last.safetensors").read_bytes() for name in ("run", "part")]
+    assert policies[0] == policies[1]
+    assert "steps 270 to 300 repeated" in verify.verify(part.folder)
+
+
+def test_a_run_does_not_go_on_in_blocks_of_another_length(tmp_path):
+    run = swingup.train("Pendulum-v1", run_dir=tmp_path / "run", **SHORT, quiet=True)
+    text = (run.folder / "config.json").read_text()
+    (run.folder / "config.json").write_text(text.replace('"block": 1', '"block": 10'))
+    with pytest.raises(InputError, match="the setting block was 1, is 10 since the checkpoint"):
+        swingup.resume(run.folder, 160, quiet=True)
+    (run.folder / "config.json").write_text(text)
+    assert swingup.resume(run.folder, 160, quiet=True).result["steps"] == 160

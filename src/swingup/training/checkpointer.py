@@ -125,6 +125,9 @@ class Checkpointer:
         try:
             exact = self.loop.restore(Snapshot(saved.tensors, saved.ring, saved.added))
             exact &= self.kind == "exact"  # an episode that has just begun shows no difference yet
+            if changed and self.loop.steps != saved.step:  # iterations of another length
+                what = f"the setting {'; '.join(changed)} since the checkpoint"
+                raise InputError(f"{saved.path}: {what}; resume as it was")
             if self.loop.steps != saved.step:
                 raise ValueError(f"it counts {self.loop.steps} steps")
             if require_exact and not exact:
