@@ -514,10 +514,10 @@ def check_block(config: Config) -> None:
             f"--block {config.block}: longer than the run (--steps {config.steps}, --envs {config.envs}); "
             f"lower it to at most {max(config.steps // config.envs, 1)}"
         )
-    if rows + (config.n_step - 1) * config.envs > config.capacity:
+    need = rows + (config.n_step + (config.history or 1) - 2) * config.envs
+    if need > config.capacity:
         raise InputError(
-            f"--block {config.block}: replay holds fewer steps (--capacity {config.capacity}); "
-            f"raise that to {rows + (config.n_step - 1) * config.envs}"
+            f"--block {config.block}: replay holds fewer steps (--capacity {config.capacity}); raise that to {need}"
         )
 
 
