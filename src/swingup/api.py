@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -12,7 +12,7 @@ from swingup.config.presets import base
 from swingup.config.settings import apply
 from swingup.envs.gym_env import GymEnv
 from swingup.envs.registry import factory
-from swingup.errors import EnvFault
+from swingup.errors import EnvFault, InputError
 from swingup.runs.run import Run
 from swingup.storage import trusted_modules
 from swingup.storage.run_folder import find_run, is_group, read_config
@@ -40,6 +40,7 @@ def train(
     record: bool = False,
     render: bool = False,
     callbacks: Sequence[Callback] = (),
+    warmup_policy: Callable[[Any], Any] | None = None,
     **settings: Any,
 ) -> Run | Group:
     """Train a policy and return its run; with `seeds`, train one run per seed and return their group.
@@ -47,7 +48,9 @@ def train(
     env: a Gymnasium id, `module:Id`, an environment that was made from an id, or a function that makes one.
     settings: fields of `Config` (`steps=`, `seed=`, `gamma=` ...); they override the preset. run_dir: a new
     folder for the run, by default one under runs/. record: film training episodes; render: show them in a
-    window. callbacks: for a single run only. seeds: a count, "0:8" or a list; seeds_mode: auto, process or
+    window. callbacks: for a single run only; so is warmup_policy, a controller obs -> action of an
+    environment in Python, which acts until learning starts (`loops.controllers`); it is not saved: give it to
+    `resume`, too. seeds: a count, "0:8" or a list; seeds_mode: auto, process or
     vmap (`swingup train --help`).
 
     Raises InputError (a ValueError) for settings or environments that cannot be used, EnvFault if the
@@ -63,8 +66,13 @@ def train(
     arguments = ", ".join(f"{k}={v!r}" for k, v in {"preset": preset, **settings}.items())
     options = Options(Path(run_dir) if run_dir else None, quiet, record, render)
     command = f"swingup.train({name!r}, {arguments})"
+    builder.warmup_policy = warmup_policy
     if seeds is None:
         return with_result(train_on_cluster(builder, env, options, command, callbacks=callbacks))
+    if warmup_policy is not None:
+        raise InputError(
+            "warmup_policy: for a single run only; leave out seeds=, or train one seed at a time"
+        )
     from swingup.multiseed.seeds import Seeds, numbers
     from swingup.multiseed.train import complete, train_seeds
     from swingup.runs.group import mode_of
@@ -82,13 +90,15 @@ def resume(
     require_exact: bool = False,
     weights_only: bool = False,
     callbacks: Sequence[Callback] = (),
+    warmup_policy: Callable[[Any], Any] | None = None,
 ) -> Run | Group:
     """Resume a run, or all unfinished runs of a group, from the newest checkpoint.
 
     steps: environment steps in all, by default the run's own setting. env: the environment, if the run was
     trained on an object or a function. weights_only: if the saved replay is damaged, use its weights, a new
-    replay and new episodes. callbacks: for a single run only; their `restore` gets what their `state`
-    returned. Raises InputError if the folder, its checkpoints or `steps` cannot be used, and with
+    replay and new episodes. warmup_policy: as for `train`, where that had one. callbacks: for a single run
+    only; their `restore` gets what their `state` returned. Raises InputError if the folder, its checkpoints
+    or `steps` cannot be used, and with
     require_exact if the result could differ from an uninterrupted run's.
     """
     command = f"swingup.resume({str(folder)!r}, {steps})"
@@ -100,8 +110,10 @@ def resume(
     old = find_run(folder)
     builder = RunBuilder(read_config(old))
     options = Options(old, quiet, require_exact=require_exact, weights_only=weights_only)
+    builder = builder if steps is None else builder.longer(steps)
+    builder.warmup_policy = warmup_policy
     run = train_on_cluster(
-        builder if steps is None else builder.longer(steps),
+        builder,
         env or Run(old).env,
         options,
         command,

@@ -22,6 +22,7 @@ from swingup.errors import InputError
 from swingup.storage import trusted_modules
 from swingup.storage.model_file import Model, load_model, save_model
 from swingup.training.build import RunBuilder
+from swingup.training.demonstrations import pack
 from swingup.training.signals import deferred_signals
 from swingup.training.start import learner_arrays, learner_snapshot, network_settings, shaping
 
@@ -50,18 +51,43 @@ def spelled_our_way(settings: dict[str, Any]) -> dict[str, Any]:
     return ours
 
 
+class Replay:
+    """The replay of a model."""
+
+    def __init__(self, loop: HostLoop):
+        self.loop = loop
+
+    def __len__(self) -> int:
+        """How many transitions it holds."""
+        ring = self.loop.state.replay
+        return min(int(ring.added), len(ring.rows)) * self.loop.plan.columns
+
+    def add(
+        self, obs: Any, action: Any, reward: Any, terminated: Any, truncated: Any, next_obs: Any = None
+    ) -> None:
+        """Store T transitions in order of time, in the environment's units; they count for the warm-up.
+
+        obs[T, *obs_shape], action[T, *action_shape], reward[T], terminated[T], truncated[T]. Without
+        next_obs[T, *obs_shape] a step's successor is the next step's observation, and steps without one are
+        left out. InputError if a value is wrong.
+        """
+        rows = pack(self.loop.spec, "replay.add", obs, action, reward, terminated, truncated, next_obs)
+        self.loop.add(rows)
+
+
 class DDPG:
     """A DDPG agent on one environment.
 
     env: an id, a Gymnasium environment, or a function that makes one ("MlpPolicy" before it is accepted).
     settings: fields of `Config`, or their Stable-Baselines3 names (learning_rate, buffer_size, batch_size,
     learning_starts, train_freq, gradient_steps); they override the preset. Exploration noise is on by
-    default.
+    default. warmup_policy: a controller that acts until learning starts, as for `swingup.train`.
     """
 
     adds: ClassVar[dict[str, Any]] = {}  # the settings of a subclass
+    warmup_policy: Any = None
 
-    def __init__(self, *env: Any, preset: str = "auto", **settings: Any):
+    def __init__(self, *env: Any, preset: str = "auto", warmup_policy: Any = None, **settings: Any):
         source = env[-1] if env else None
         if not env or len(env) > 2 or (len(env) == 2 and env[0] != "MlpPolicy"):
             raise InputError(f'{self.name}: expected one environment, for example {self.name}("Pendulum-v1")')
@@ -76,6 +102,7 @@ class DDPG:
         make = (lambda: made) if made is not None else factory(source)
         self.env: GymEnv | None = GymEnv(make, ours.get("envs", 1), limit=ours.get("episode_steps"))
         self.configure(source if isinstance(source, str) else name_of(self.env.envs[0]), preset, ours)
+        self.warmup_policy = warmup_policy
 
     def configure(self, env: str, preset: str, settings: dict[str, Any]) -> None:
         """Set what a model has besides its environment, before it has learnt or loaded anything."""
@@ -124,11 +151,12 @@ class DDPG:
         builder = RunBuilder(self.config)
         builder.check(self.env.spec)
         goals = goals_of_gym(self.env) if self.config.hindsight else None
+        start = None if self.loaded is not None else builder.start(self.env.spec, goals)
         plan = builder.plan(self.env.spec, goals)
         if self.loaded is not None:
             plan = dataclasses.replace(plan, uniform=False)  # a policy that has learnt fills replay
-        start = None if self.loaded is not None else builder.start(self.env.spec, goals)
-        loop = HostLoop(plan, self.env, self.config.seed, every=(), goals=goals)
+        taken: dict[str, Any] = {"goals": goals, "warmup_policy": self.warmup_policy}
+        loop = HostLoop(plan, self.env, self.config.seed, every=(), **taken)
         if self.loaded is not None:
             loop.restore(learner_snapshot(loop, self.loaded.arrays, self.config.env))
             self.loaded = None
@@ -174,6 +202,13 @@ class DDPG:
         save_model(with_ending(path), self.model if learner else Model(self.policy, {}, {}))
 
     @property
+    def replay(self) -> Replay:
+        """The model's replay; `add` puts transitions of other origin into it."""
+        if self.loop is None:
+            self.loop = self.make_loop()
+        return Replay(self.loop)
+
+    @property
     def model(self) -> Model:
         """What a file keeps of this model."""
         if self.loaded is not None:
@@ -194,7 +229,14 @@ class DDPG:
         """
         saved = load_model(with_ending(path))
         model = owner if isinstance(owner, DDPG) else owner.__new__(owner) if env is None else owner(env)
-        settings = {"env": saved.policy.spec.env, "preset": "ddpg", **saved.settings, "from_run": None}
+        settings = {
+            "env": saved.policy.spec.env,
+            "preset": "ddpg",
+            **saved.settings,
+            "from_run": None,
+            "demos": None,
+            "demo_share": None,
+        }
         if model is not owner:
             if env is None:
                 model.env = None

@@ -27,6 +27,7 @@ from swingup.envs.gym_env import GymEnv
 from swingup.envs.jax_env import JaxVectorEnv
 from swingup.envs.registry import factory, find
 from swingup.errors import InputError
+from swingup.loops.base import Start
 from swingup.loops.host import HostLoop
 from swingup.training.build import plan
 from swingup.types import Layout, Transition
@@ -518,7 +519,11 @@ def make_loop(**changes):
             plan(config, goal.spec, goals), JaxVectorEnv(goal, config.envs, limit=12), 0, goals=goals
         )
     env = GymEnv(factory("Pendulum-v1"), config.envs)
-    return HostLoop(plan(config, env.spec), env, 0)
+    demos = None if config.demos is None else np.zeros((24, env.spec.layout.width), np.float32)
+    loop = HostLoop(plan(config, env.spec, demos=0 if demos is None else len(demos)), env, 0)
+    if demos is not None:
+        loop.begin_with(Start(demos=demos))
+    return loop
 
 
 CHOICES = {
@@ -529,6 +534,7 @@ CHOICES = {
     "atoms": (None, 11),
     "priority": (None, 0.6),
     "normalize": (False, True),
+    "demo_share": (None, 0.25),
 }
 OTHERS = [
     {"weight_decay": 1e-2, "grad_clip": 1.0, "reward_scale": 0.1, "layer_norm": True},
@@ -542,12 +548,13 @@ OTHERS = [
     {"activation": "elu", "actor_hidden": (8,), "critic_hidden": (16, 8, 8), "action_layer": 3},
     {"block": 10, "delay": 4, "n_step": 3, "priority": 0.6, "updates": 0.5, "normalize": True},
 ]
-# Every pair of choices occurs in one of eight rows: an orthogonal array of seven factors from three bits.
+# Every pair of choices occurs in one of eight rows: an orthogonal array of seven factors from three bits, and
+# their majority as an eighth one.
 PAIRS = [
     {
         name: values[bit]
         for (name, values), bit in zip(
-            CHOICES.items(), (a, b, c, a ^ b, a ^ c, b ^ c, a ^ b ^ c), strict=True
+            CHOICES.items(), (a, b, c, a ^ b, a ^ c, b ^ c, a ^ b ^ c, a & b | a & c | b & c), strict=True
         )
     }
     for a, b, c in itertools.product((0, 1), repeat=3)
@@ -565,13 +572,16 @@ def test_the_rows_cover_every_pair_of_choices():
 def test_every_combination_is_one_finite_program(options):
     if options.get("atoms"):
         options = {**options, "value_low": -100.0, "value_high": 1.0}
+    if options.get("demo_share"):
+        options = {**options, "demos": "demos.npz"}
     loop = make_loop(**options)
+    warm = max(loop.plan.warmup_iterations - loop.filled, 0)
     ticks = [loop.step() for _ in range(80)]
     assert ticks[-1].step == 80 * loop.plan.rows == loop.steps
     assert all(t.metrics.finite for t in ticks if t.metrics)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(loop.state.learner))
     updates = int(loop.state.learner.critic_opt[0].count) if "weight_decay" not in options else None
-    learning = (80 - loop.plan.warmup_iterations) * loop.plan.rows * loop.plan.updates
+    learning = (80 - warm) * loop.plan.rows * loop.plan.updates
     assert updates in (None, learning)
     assert np.isfinite(loop.policy()(np.zeros(loop.spec.obs_size))).all()
 

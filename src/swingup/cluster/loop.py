@@ -85,10 +85,8 @@ class RemoteLoop(LoopBase):
         return metrics
 
     def begin_with(self, start: Start) -> None:
-        if start.rows is not None:
-            self.state = self.filled_with(self.state, start.rows)
-        if start.arrays is not None:  # after the rows, which its statistics of observations have counted
-            self.set_learner(self.take_over(start.arrays))
+        self.state = self.started(self.state, start)
+        self.set_learner(self.state.learner)
 
     def metrics_of(self, metrics: Any) -> Metrics | None:
         """The metrics of an iteration, once they are computed."""
@@ -198,7 +196,8 @@ class RemoteLoop(LoopBase):
         """Continue with the weights of a snapshot only: new episodes, a new warm-up that fills replay."""
         self.set_learner(self.saved_learner(saved))
         self.iteration, self.episodes = (int(saved.tensors[f"host.{k}"]) for k in ("iteration", "episodes"))
-        self.state = self.state._replace(iteration=jnp.int32(self.iteration))
+        demos = self.saved_demos(saved)
+        self.state = self.state._replace(iteration=jnp.int32(self.iteration), demos=demos)
         self.open()
 
     def set_learner(self, learner: Learner) -> None:

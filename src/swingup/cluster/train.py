@@ -26,6 +26,7 @@ class ClusterBuilder(RunBuilder):
 
     def __init__(self, builder: RunBuilder, env: Any, options: Options):
         super().__init__(builder.config)
+        self.warmup_policy = builder.warmup_policy
         self.source = packed(self.env, None if isinstance(env, str) else env)
         self.options, self.folder = options, Path()
         self.fleet: Fleet | None = None

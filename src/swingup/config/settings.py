@@ -282,6 +282,19 @@ class Config:
         aliases="n-sampled-goal",
     )
 
+    demos: str | None = setting(
+        None,
+        "Demonstrations, put into replay before the first step, where they count for --warmup: an npz file "
+        "of obs, action, reward, terminated, truncated; a run's folder, for its replay; or minari:ID.",
+        REPLAY,
+    )
+    demo_share: float | None = setting(
+        None,
+        "Draw this share of every minibatch from --demos, which are then kept for the whole run.",
+        REPLAY,
+        values="(0, 1]",
+    )
+
     noise: Noise = setting(
         "gaussian",
         "Exploration: gaussian (independent at every step), ou (Ornstein-Uhlenbeck, drifting), "
@@ -465,11 +478,27 @@ def check(config: Config) -> Config:
                 f"--devices {config.devices}: they cannot share {getattr(config, name)} evenly (--{name}); "
                 f"make it a multiple of {config.devices}"
             )
+    demos_drawn(config)
     if config.capacity < config.batch:
         raise InputError(
             f"--capacity {config.capacity}: smaller than a minibatch (--batch {config.batch}); raise it"
         )
     return config
+
+
+def demos_drawn(config: Config) -> int | None:
+    """How many transitions of a minibatch are demonstrations by --demo-share; None without it."""
+    if config.demo_share is None:
+        return None
+    if config.demos is None:
+        raise InputError(f"--demo-share {config.demo_share}: of which demonstrations? Give --demos, too")
+    drawn = round(config.demo_share * config.batch)
+    if not 0 < drawn < config.batch or (config.batch - drawn) % config.devices:
+        raise InputError(
+            f"--demo-share {config.demo_share}: {drawn} of a minibatch of {config.batch} (--batch); "
+            f"it must leave some for replay, in a multiple of --devices {config.devices}, for example 0.5"
+        )
+    return drawn
 
 
 def check_widths(flag: str, widths: tuple[int, ...] | None) -> None:

@@ -34,6 +34,13 @@ from swingup.core.sharding import Sharding
 from swingup.types import Transition
 
 
+class Demos(NamedTuple):
+    """Demonstrations of which every minibatch has some: how many there are, and in each minibatch."""
+
+    held: int
+    drawn: int
+
+
 @dataclass(frozen=True)
 class Plan:
     """Everything static about a run: the agent, the number n of environments, replay's capacity, the options.
@@ -43,7 +50,8 @@ class Plan:
     fraction where many environments share them; priority: how replay prefers large losses (None: uniform);
     sharding: the devices that share environments, replay and minibatch (None: one device holds all);
     hindsight: how the collector relabels transitions, which gives replay more columns (None: not at all);
-    collect: time steps that an iteration has at least.
+    collect: time steps that an iteration has at least;
+    demos: demonstrations that are kept beside replay (None: none are).
     """
 
     agent: Agent
@@ -55,6 +63,7 @@ class Plan:
     priority: Priority | None = None
     sharding: Sharding | None = None
     hindsight: Hindsight | None = None
+    demos: Demos | None = None
     collect: int = 1
 
     @property
@@ -90,13 +99,17 @@ class Plan:
 
 
 class State(NamedTuple):
-    """The learning side's state: learner, replay, priorities (or None), the run's key, iterations done."""
+    """The learning side's state: learner, replay, priorities (or None), the run's key, iterations done.
+
+    demos: the demonstrations that are kept beside replay, or None.
+    """
 
     learner: Learner
     replay: replay_buffer.Replay
     tree: Tree | None
     key: jax.Array
     iteration: jax.Array
+    demos: replay_buffer.Replay | None = None
 
 
 class Actors(NamedTuple):
@@ -120,6 +133,7 @@ def init(plan: Plan, key) -> State:
         tree=None if plan.priority is None else prioritized.init(ring.rows.shape[0] * plan.columns),
         key=key,
         iteration=jnp.int32(0),
+        demos=None if plan.demos is None else replay_buffer.init(plan.demos.held, 1, plan.agent.layout.width),
     )
 
 
@@ -187,12 +201,12 @@ def learn(plan: Plan, state: State, rows) -> tuple[State, Metrics]:
     Metrics are the means over these steps; `finite` is their minimum.
     """
     agent, state = plan.agent, add_to_replay(plan, state, rows)
-    ring, shape = state.replay, (agent.delay, agent.batch)
+    drawn = 0 if plan.demos is None else plan.demos.drawn
+    ring, shape = state.replay, (agent.delay, agent.batch - drawn)
     count = int(plan.updates * plan.rows / agent.delay)
     gather = replay_buffer.gather if plan.sharding is None else plan.sharding.gather
-    keys = [
-        jax.random.split(stream(state.key, name, state.iteration), count) for name in ("sample", "smooth")
-    ]
+    names = ("sample", "smooth") if plan.demos is None else ("sample", "smooth", "demos")
+    keys = [jax.random.split(stream(state.key, name, state.iteration), count) for name in names]
 
     def step(carry, keys):
         learner, tree = carry
@@ -201,16 +215,21 @@ def learn(plan: Plan, state: State, rows) -> tuple[State, Metrics]:
         else:
             index = prioritized.sample_indices(tree, keys[0], shape)
             weights = plan.priority.weigh(tree, index, replay_buffer.size(ring))
-        batches = batch_of(agent, gather(ring, index, agent.window))
+        windows = gather(ring, index, agent.window)
+        if state.demos is not None:
+            shown = replay_buffer.sample(state.demos, keys[2], (agent.delay, drawn), agent.window)
+            windows = jnp.concatenate([windows, shown], 1)
+            if weights is not None:  # they are drawn uniformly
+                weights = jnp.concatenate([weights, jnp.ones((agent.delay, drawn), weights.dtype)], 1)
+        batches = batch_of(agent, windows)
         batches = batches._replace(
             obs=algorithm.normalize_obs(learner, batches.obs, agent.history),
             next_obs=algorithm.normalize_obs(learner, batches.next_obs, agent.history),
         )
         learner, metrics, per_sample_loss = algorithm.update(agent, learner, batches, keys[1], weights)
         if tree is not None:
-            tree = prioritized.assign(
-                tree, index.reshape(-1), plan.priority.rank(per_sample_loss.reshape(-1))
-            )
+            losses = per_sample_loss[:, : shape[1]].reshape(-1)
+            tree = prioritized.assign(tree, index.reshape(-1), plan.priority.rank(losses))
         return (learner, tree), metrics
 
     (learner, tree), metrics = jax.lax.scan(step, (state.learner, state.tree), keys)
@@ -243,6 +262,15 @@ def fill(plan: Plan, state: State, rows) -> State:
     """Store rows[T, N, W] that this run has not collected; T is a multiple of the plan's block."""
     blocks = rows.reshape(-1, plan.block, *rows.shape[1:])
     return jax.lax.scan(lambda state, block: (add_to_replay(plan, state, block), None), state, blocks)[0]
+
+
+def mark_newest(plan: Plan, state: State) -> State:
+    """The state with the newest transition of each environment marked as an episode's last."""
+    rows, added = state.replay
+    column = plan.agent.layout.obs_size + plan.agent.layout.action_size + 2
+    newest = (added - 1) % rows.shape[0]
+    marked = rows.at[newest, :, column].set(jnp.where(added > 0, 1, rows[newest, :, column]))
+    return state._replace(replay=state.replay._replace(rows=marked))
 
 
 def first_actions(plan: Plan, filled: int, state: State, obs) -> tuple[Behaviour, Actors, Any]:

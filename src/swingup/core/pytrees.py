@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 # One number per use of randomness. A key is a pure function of (seed, stream, iteration), so a resumed run
 # has no key to restore and two uses never share a draw. Do not renumber: that changes every result.
-STREAMS = {"init": 0, "sample": 1, "act": 2, "warmup": 3, "smooth": 4}
+STREAMS = {"init": 0, "sample": 1, "act": 2, "warmup": 3, "smooth": 4, "demos": 5}
 
 
 def polyak_update(average, value, rate):

@@ -49,12 +49,14 @@ class Snapshot(NamedTuple):
 class Start(NamedTuple):
     """What a run begins with instead of an untrained learner and empty replay.
 
-    arrays: arrays of the learner by their names there, which replace the untrained ones (None: none do);
-    rows[M, W]: transitions in order of time for replay, the last of each trajectory marked (None: none).
+    arrays: arrays of the learner by their names there, which replace the untrained ones; rows[M, W]:
+    transitions in order of time for replay, the last of each trajectory marked, which the learner of the
+    arrays has seen; demos[M, W]: others, which it has not seen. None: there are none.
     """
 
     arrays: dict[str, np.ndarray] | None = None
     rows: np.ndarray | None = None
+    demos: np.ndarray | None = None
 
 
 class Loop(Protocol):
@@ -172,10 +174,29 @@ class LoopBase:
             raise Diverged(f"step {self.steps}: a weight of the actor is not finite; lower --actor-lr")
         return Policy(self.plan.agent.actor, params, self.spec, statistics, self.plan.agent.history)
 
-    def take_over(self, arrays: dict[str, np.ndarray]) -> Learner:
-        """The current learner with some of its arrays replaced, by name."""
-        learner = self.learner()
-        return unflatten_named(learner, flatten_named(learner) | arrays)
+    def started(self, state: State, start: Start) -> State:
+        """A state (donated) with what the run begins with."""
+        if start.rows is not None:
+            state = self.filled_with(state, start.rows)
+        if start.arrays is not None:  # after the rows, which its statistics of observations have counted
+            named = flatten_named(state.learner) | start.arrays
+            state = state._replace(learner=unflatten_named(state.learner, named))
+        if start.demos is not None:
+            state = self.filled_with(state, start.demos)
+            if self.plan.demos is not None:
+                shown = Replay(jnp.array(start.demos[:, None]), jnp.int32(len(start.demos)))
+                state = state._replace(demos=shown)
+        return state
+
+    def mark_running(self, state: State) -> State:
+        """A state (donated) whose newest transitions are marked as an episode's last: others will follow."""
+        return jax.jit(partial(engine.mark_newest, self.plan), donate_argnums=0)(state)
+
+    def saved_demos(self, saved: Snapshot) -> Replay | None:
+        """The demonstrations of a snapshot that are kept beside replay; InputError if they do not fit."""
+        name = ".state.demos"
+        arrays = {k.removeprefix(name): v for k, v in saved.tensors.items() if k.startswith(name)}
+        return unflatten_named(self.state.demos, arrays)
 
     def filled_with(self, state: State, rows: np.ndarray) -> State:
         """A state (donated) with rows[M, W] in its replay; they count as iterations of the warm-up."""

@@ -74,12 +74,13 @@ class HostCollector:
         """
         self.begun, self.ret, self.length = (saved[k].copy() for k in ("begun", "return", "length"))
         self.journals = [list(saved[f"journal.{i}"]) for i in range(self.env.n)]
-        lost = np.zeros(self.env.n, bool)
+        lost, self.replayed = np.zeros(self.env.n, bool), [saved["obs"][i : i + 1] for i in range(self.env.n)]
         for i, journal in enumerate(self.journals):
             seed = self.seed_of(i, int(self.begun[i]) - 1)
             try:
                 actions = np.array(journal, np.float32).reshape(-1, self.layout.action_size)
                 again = self.env.restore_episode(i, seed, actions)
+                self.replayed[i] = again.obs
                 ret = again.reward.cumsum()[-1:]  # summed in the order of `collect`
                 lost[i] = again.obs[-1].tobytes() != saved["obs"][i].tobytes() or (ret != self.ret[i]).any()
             except EnvFault:

@@ -75,11 +75,8 @@ class FusedLoop(LoopBase):
         return not self.computed
 
     def begin_with(self, start: Start) -> None:
-        if start.rows is not None:
-            carry = self.carry
-            self.device.carry = carry._replace(state=self.filled_with(carry.state, start.rows))
-        if start.arrays is not None:  # after the rows, which its statistics of observations have counted
-            self.set_learner(self.take_over(start.arrays))
+        carry = self.carry
+        self.device.carry = carry._replace(state=self.started(carry.state, start))
         behaviour, actors, action = self.first_actions(self.carry.obs)
         self.device.carry = self.carry._replace(behaviour=behaviour, actors=actors, action=action)
 
@@ -163,7 +160,8 @@ class FusedLoop(LoopBase):
         actors = self.carry.actors._replace(step=jnp.int32(self.iteration * self.plan.block))
         choose = jax.jit(partial(engine.random_action, self.plan))
         actors, action = choose(self.carry.behaviour, actors, obs, jnp.ones(self.plan.n, obs.dtype))
-        state = self.state._replace(iteration=jnp.int32(self.iteration))
+        demos = self.saved_demos(saved)
+        state = self.state._replace(iteration=jnp.int32(self.iteration), demos=demos)
         self.device.carry = self.carry._replace(
             state=state, actors=actors, envs=envs, obs=obs, action=action, begun=number + 1
         )

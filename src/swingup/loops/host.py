@@ -33,6 +33,7 @@ from swingup.loops.base import (
     without_ring,
 )
 from swingup.loops.collector import HostCollector
+from swingup.loops.controllers import Controllers
 from swingup.loops.relabeller import Relabeller
 from swingup.types import Episode
 
@@ -72,8 +73,10 @@ class HostLoop(LoopBase):
         every: tuple[int, ...] = (1,),
         end: int = 2**31,
         goals: Goals | None = None,
+        warmup_policy: Any = None,
     ):
         super().__init__(plan, every, end)
+        self.controllers = None if warmup_policy is None else Controllers(warmup_policy, env.spec, env.n)
         self.env, self.spec = env, env.spec
         self.relabeller = (
             None
@@ -106,6 +109,7 @@ class HostLoop(LoopBase):
                 f"memory: replay of {plan.capacity:,} rows takes {need:,.1f} GiB; "
                 "lower --capacity or --hidden"
             ) from error
+        self.let_controllers_act(np.ones(plan.n))
         self.latest = self.behaviour  # replaces `behaviour` at the end of the next iteration
 
     @property
@@ -113,15 +117,26 @@ class HostLoop(LoopBase):
         return not self.in_flight
 
     def begin_with(self, start: Start) -> None:
-        if start.rows is not None:
-            self.state = self.filled_with(self.state, start.rows)
-            if self.relabeller is not None:
-                ring = self.state.replay
-                self.relabeller.restore(np.asarray(ring.rows), int(ring.added), np.zeros(self.plan.n, bool))
-        if start.arrays is not None:  # after the rows, which its statistics of observations have counted
-            self.set_learner(self.take_over(start.arrays))
+        self.state = self.started(self.state, start)
+        if start.rows is not None or start.demos is not None:
+            self.relabel_from_here()
         self.behaviour, self.actors, self.action = self.first_actions(self.collector.obs)
         self.latest = device_copy(self.behaviour)
+        self.let_controllers_act(np.ones(self.plan.n))
+
+    def relabel_from_here(self) -> None:
+        """Let hindsight go on from the newest rows of replay."""
+        if self.relabeller is not None:
+            ring = self.state.replay
+            self.relabeller.restore(np.asarray(ring.rows), int(ring.added), np.zeros(self.plan.n, bool))
+
+    def add(self, rows: np.ndarray) -> None:
+        """Put rows[M, W] of other origin into replay, between two steps; they count for the warm-up."""
+        while not self.settled:
+            self.step(ahead=False)
+        self.state = self.filled_with(self.mark_running(self.state), rows)
+        self.relabel_from_here()
+        self.latest = device_copy(algorithm.behaviour(self.state.learner))
 
     def step(self, ahead: bool = True) -> IterationResult:
         if not self.in_flight:
@@ -153,6 +168,8 @@ class HostLoop(LoopBase):
                 self.behaviour = self.latest
             last = self.plan.agent.layout.unpack(rows[-1, :: self.plan.copies]).last
             self.actors, self.action = choose(self.actors, self.behaviour, self.collector.obs, last)
+            if not learning:
+                self.let_controllers_act(last)
         rows, metrics = np.concatenate(blocks), None
         if learning:
             self.state, (self.latest, metrics) = self.train_step(self.state, rows)
@@ -161,6 +178,15 @@ class HostLoop(LoopBase):
         self.filled += 1
         step = (self.iteration + len(self.in_flight) + 1) * self.plan.rows
         self.in_flight.append(InFlight(step, rows[:, :: self.plan.copies], episodes, metrics))
+
+    def let_controllers_act(self, first: Any, where: np.ndarray | None = None) -> None:
+        """In the warm-up, replace the next actions by those of the user's controllers, if there are any.
+
+        first[N]: where an episode begins; where[N]: the environments concerned, by default all.
+        """
+        if self.controllers is not None and self.filled <= self.plan.warmup_iterations:
+            action = self.controllers(self.collector.obs, np.asarray(first), where)
+            self.action = action if where is None else np.where(where[:, None], action, self.action)
 
     @property
     def device_state(self) -> DeviceState:
@@ -197,6 +223,8 @@ class HostLoop(LoopBase):
         self.latest = device_copy(algorithm.behaviour(self.state.learner))
         self.set_counters(saved)
         self.action = jnp.array(host["action"])
+        if self.controllers is not None and self.filled <= self.plan.warmup_iterations:
+            self.controllers.see_again(self.collector.replayed)
         if lost.any():
             self.q_max[lost] = 0
             self.choose_again(lost)
@@ -212,12 +240,14 @@ class HostLoop(LoopBase):
         # The others have not acted twice: they keep their past.
         keep = lambda new, old: jnp.where(where[:, None, None], new, old)
         self.actors = self.actors._replace(past=jax.tree.map(keep, self.actors.past, past))
+        self.let_controllers_act(where, where)
 
     def restore_weights(self, saved: Snapshot) -> None:
         """Continue with the weights of a snapshot only: new episodes, a new warm-up that fills replay."""
         self.set_learner(self.saved_learner(saved))
         self.iteration, self.episodes = (int(saved.tensors[f"host.{k}"]) for k in ("iteration", "episodes"))
-        self.state = self.state._replace(iteration=jnp.int32(self.iteration))
+        demos = self.saved_demos(saved)
+        self.state = self.state._replace(iteration=jnp.int32(self.iteration), demos=demos)
         self.collector.begun[:] = saved.tensors["host.begun"]
         if self.relabeller is not None:
             self.relabeller.clear()

@@ -8,8 +8,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from swingup import runtime
-from swingup.config.settings import Config, actor_widths, check, critic_widths
+from swingup.config.settings import Config, actor_widths, check, critic_widths, demos_drawn
 from swingup.envs.registry import EVAL_COPIES, in_jax
 from swingup.errors import InputError
 from swingup.reports.progress import progress_callbacks
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 
 class RunBuilder:
     """The settings of one run, and methods that make its parts from them."""
+
+    held = 0  # demonstrations kept beside replay, once they are known
+    warmup_policy: Any = None  # a controller of the user's own, which acts in the warm-up
 
     def __init__(self, config: Config):
         self.config = check(config)
@@ -66,16 +71,37 @@ class RunBuilder:
         return self.config.order != "free"
 
     @property
+    def learnt_from(self) -> dict[str, Any]:
+        """What decides what the run learns, as checkpoints record it: settings, and code of the user's."""
+        policy = self.warmup_policy
+        named = (
+            {}
+            if policy is None
+            else {"warmup_policy": getattr(policy, "__qualname__", type(policy).__qualname__)}
+        )
+        return self.settings | named
+
+    @property
     def title(self) -> str:
         """The run in one line: environment, preset, seed."""
         return f"{self.env} · preset {self.preset} · seed {self.seed}"
 
     def start(self, spec: Spec, goals: Goals | None = None) -> Start | None:
-        """What the run takes from another one before its first step; None if it begins untrained."""
+        """What the run takes from elsewhere before its first step; None if it begins untrained and empty.
+
+        To be called before `loop`, as the plan depends on the number of demonstrations that are kept.
+        """
         from swingup.training.start import read_start
 
         c = self.config
-        return read_start(self.plan(spec, goals), spec, c.from_run, c.from_keep) if c.from_run else None
+        if c.from_run is None and c.demos is None:
+            return None
+        start = read_start(self.plan(spec, goals), spec, c.from_run, c.from_keep)
+        if c.demos is None:
+            return start
+        rows = demonstrations(c, spec)
+        self.held = 0 if c.demo_share is None else len(rows)
+        return start._replace(demos=rows)
 
     def new_folder(self, run_dir: Path | None, label: str | None = None) -> Path:
         """Make the run's folder; label: replaces the seed in its name."""
@@ -104,11 +130,17 @@ class RunBuilder:
     def check(self, spec: Spec) -> None:
         """InputError if a setting does not fit the environment, or replay does not fit into memory."""
         fit(self.config, spec)
+        compiled = in_jax(self.env) or self.config.on is not None
+        if self.warmup_policy is not None and compiled:
+            raise InputError(
+                f"warmup_policy: {self.env} is not stepped in this process, where the controller is; "
+                "give an environment in Python, without --on"
+            )
         enough_memory(self.config.capacity, spec.layout.width, self.config.priority is not None)
 
     def plan(self, spec: Spec, goals: Goals | None = None) -> Plan:
         """The engine's static description of the run; goals: of its environments, for --hindsight."""
-        return plan(self.config, spec, goals)
+        return plan(self.config, spec, goals, self.held)
 
     def schedule(self) -> Schedule:
         """When the run evaluates, saves and ends."""
@@ -140,7 +172,8 @@ class RunBuilder:
         if not in_jax(c.env):
             from swingup.loops.host import HostLoop
 
-            return HostLoop(made, envs.training, c.seed, every=every, end=c.steps, goals=envs.goals)
+            own: dict[str, Any] = {"goals": envs.goals, "warmup_policy": self.warmup_policy}
+            return HostLoop(made, envs.training, c.seed, every=every, end=c.steps, **own)
         from swingup.loops.fused import FusedLoop
 
         limit = c.episode_steps
@@ -184,10 +217,27 @@ def fit(config: Config, spec: Spec) -> None:
         )
 
 
-def plan(config: Config, spec: Spec, goals: Goals | None = None) -> Plan:
-    """The engine's static description of this run; the networks get the environment's sizes."""
+def demonstrations(config: Config, spec: Spec) -> np.ndarray:
+    """The rows[M, W] of --demos; InputError if they are none of this environment or too many for replay."""
+    from swingup.training.demonstrations import read_demonstrations
+
+    rows = read_demonstrations(config.demos or "", spec)
+    least = config.n_step + (config.history or 1)
+    if not least <= len(rows) <= config.capacity:
+        raise InputError(
+            f"--demos {config.demos}: {len(rows):,} transitions; give at least {least} "
+            f"and at most --capacity {config.capacity}"
+        )
+    return rows
+
+
+def plan(config: Config, spec: Spec, goals: Goals | None = None, demos: int = 0) -> Plan:
+    """The engine's static description of this run; the networks get the environment's sizes.
+
+    goals: of the environments, for --hindsight; demos: how many demonstrations are kept beside replay.
+    """
     from swingup.core.agent import Agent, Smoothing
-    from swingup.core.engine import Plan
+    from swingup.core.engine import Demos, Plan
     from swingup.core.heads import Categorical, Scalar
     from swingup.core.history import History
     from swingup.core.networks import PAPER, TFLEARN, Actor, Critic
@@ -244,6 +294,7 @@ def plan(config: Config, spec: Spec, goals: Goals | None = None) -> Plan:
         updates,
         priority,
         sharding,
+        demos=Demos(demos, demos_drawn(config) or 0) if demos else None,
         collect=config.block,
     )
     return made if config.hindsight is None else with_hindsight(made, config, spec, goals)

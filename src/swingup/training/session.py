@@ -25,6 +25,7 @@ from swingup.training.build import RunBuilder
 from swingup.training.environments import Environments, open_environments
 from swingup.training.options import Options
 from swingup.training.signals import StopRequest, stop_on_signals
+from swingup.training.start import demos_saved
 
 if TYPE_CHECKING:
     from swingup.loops.base import Loop, Start
@@ -209,6 +210,8 @@ def assemble(
 
     warn = console.print
     saved = newest(folder, lambda line: warn(f"warning: {line}"), not options.weights_only)
+    if saved is not None:
+        builder.held = demos_saved(saved.tensors)
     loop = context.make_loop(builder, envs) if context else builder.loop(envs)
     logger, guard = MetricsLogger(folder, warn, loop), WriteGuard(folder, warn)
     progress = [context.progress] if context else builder.progress(console)
@@ -219,7 +222,7 @@ def assemble(
     about: dict[str, Any] = {
         "can_restore_episodes": exact,
         "profile": builder.profile(),
-        "settings": builder.settings,
+        "settings": builder.learnt_from,
     }
     checkpointer = Checkpointer(writer, loop, evaluator, callbacks, guard, warn, **about)
     if saved is not None:

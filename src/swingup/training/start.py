@@ -29,13 +29,15 @@ LEARNER = ".state.learner"  # what the names of a learner's arrays begin with in
 MOMENTS = re.compile(r"(\.\w+_opt)((?:\[\d+\])*)\.(count|mu|nu)(.*)")
 
 
-def read_start(plan: Plan, spec: Spec, source: str, keep: str) -> Start:
-    """What a run of this plan and environment takes from a run's folder or a model's file.
+def read_start(plan: Plan, spec: Spec, source: str | None, keep: str) -> Start:
+    """What a run of this plan and environment takes from a run's folder or a model's file (None: nothing).
 
     keep: weights, learner or replay. Raises InputError where it does not fit the plan or the environment.
     """
     from swingup.loops.base import Start
 
+    if source is None:
+        return Start()
     path = Path(source)
     policy = load_policy_of(path)
     policy.check(spec)
@@ -206,3 +208,8 @@ def learner_snapshot(loop: HostLoop, saved: dict[str, np.ndarray], source: str) 
     except (LookupError, TypeError, ValueError) as error:
         raise InputError(f"{source}: not what save writes ({error}); save the model again") from error
     return Snapshot({f"{LEARNER}{k}": v for k, v in arrays.items()} | counters, None, 0)
+
+
+def demos_saved(tensors: dict[str, np.ndarray]) -> int:
+    """How many demonstrations a checkpoint keeps beside replay."""
+    return len(tensors.get(".state.demos.rows", ()))

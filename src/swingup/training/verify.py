@@ -11,6 +11,7 @@ from swingup.storage import checkpoint_reader, run_folder
 from swingup.training.build import RunBuilder
 from swingup.training.environments import open_environments
 from swingup.training.options import Options
+from swingup.training.start import demos_saved
 
 
 def verify(folder: Path) -> str:
@@ -40,10 +41,13 @@ def verify(folder: Path) -> str:
     from swingup.loops.evaluation import can_restore_episodes
 
     with open_environments(builder.environments(run.env, Options(quiet=True))) as envs:
+        begins = builder.start(envs.evaluation.spec, envs.goals) if start is None else None
+        if start is not None:
+            builder.held = demos_saved(start.tensors)
         loop, repeats = builder.loop(envs), can_restore_episodes(envs.evaluation, builder.seed)
         if start is not None and start.ring is not None:
             repeats &= loop.restore(Snapshot(start.tensors, start.ring, start.added))
-        elif (begins := builder.start(loop.spec, envs.goals)) is not None:
+        elif begins is not None:
             loop.begin_with(begins)
         if not repeats:
             what = "another episode with the same seed and actions gives other observations or rewards"
