@@ -546,7 +546,8 @@ def check_block(config: Config) -> None:
     need = rows + (config.n_step + (config.history or 1) - 2) * config.envs
     if need > config.capacity:
         raise InputError(
-            f"--block {config.block}: replay holds fewer steps (--capacity {config.capacity}); raise that to {need}"
+            f"--block {config.block}: replay holds fewer steps (--capacity {config.capacity}); "
+            f"raise that to {need}"
         )
 
 
