@@ -17,6 +17,10 @@ PUBLIC = {
     "Run": "runs.run",
     "Group": "runs.group",
     "Callback": "reports.callback",
+    "StopOnReturn": "reports.stock_callbacks",
+    "StopOnNoImprovement": "reports.stock_callbacks",
+    "SaveEvery": "reports.stock_callbacks",
+    "CsvColumns": "reports.stock_callbacks",
     "Config": "config.settings",
     "DDPG": "sb3",
     "TD3": "sb3",
@@ -35,6 +39,10 @@ if TYPE_CHECKING:
     from swingup.errors import EnvFault as EnvFault
     from swingup.errors import InputError as InputError
     from swingup.reports.callback import Callback as Callback
+    from swingup.reports.stock_callbacks import CsvColumns as CsvColumns
+    from swingup.reports.stock_callbacks import SaveEvery as SaveEvery
+    from swingup.reports.stock_callbacks import StopOnNoImprovement as StopOnNoImprovement
+    from swingup.reports.stock_callbacks import StopOnReturn as StopOnReturn
     from swingup.runs.group import Group as Group
     from swingup.runs.html_report import report as report
     from swingup.runs.run import Run as Run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -22,12 +23,16 @@ from swingup.errors import InputError
 from swingup.storage import trusted_modules
 from swingup.storage.model_file import Model, load_model, save_model
 from swingup.training.build import RunBuilder
+from swingup.training.callbacks import learn_with_callbacks
 from swingup.training.demonstrations import pack
 from swingup.training.signals import deferred_signals
 from swingup.training.start import learner_arrays, learner_snapshot, network_settings, shaping
 
 if TYPE_CHECKING:
     from swingup.loops.host import HostLoop
+
+if TYPE_CHECKING:
+    from swingup.reports.callback import Callbackable
 
 
 class class_or_instance:
@@ -119,8 +124,11 @@ class DDPG:
         self.loop: Any = None
         self.loaded: Model | None = None
 
-    def learn(self, total_timesteps: int) -> Self:
+    def learn(self, total_timesteps: int, callback: Callbackable = None) -> Self:
         """Train for so many more environment steps; returns self.
+
+        callback: a `Callback`, a function of each iteration's result (learning stops where it returns False),
+        or a list of them. They hear of iterations and episodes; evaluations and checkpoints are `train`'s.
 
         An interrupt is raised after the iteration that is being computed, so that the model stays usable.
         """
@@ -128,8 +136,7 @@ class DDPG:
             self.loop = self.make_loop()
         self.loop.end = self.loop.steps + total_timesteps  # no log or evaluation is due before
         with deferred_signals() as handle_signals:
-            while self.loop.steps < self.loop.end:
-                self.loop.step()
+            for _ in learn_with_callbacks(self.loop, callback, asdict(self.config)):
                 handle_signals()
         return self
 

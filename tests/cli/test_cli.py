@@ -419,3 +419,11 @@ def test_a_block_has_the_names_of_other_libraries(capsys):
     # There gradient steps are counted for each block, here for each step: nobody's number may change meaning.
     both = ["train", "Pendulum-v1", "--train-freq=50", "--gradient_steps", "50", *QUICK]
     assert "give --block and --updates" in no(both, capsys)
+
+
+def test_no_setting_has_the_name_of_an_option():
+    from swingup.config.fields import fields
+    from swingup.config.settings import Config
+    from swingup.training.options import Options
+
+    assert not fields(Config).keys() & fields(Options).keys()

@@ -106,7 +106,7 @@ def test_three_nodes_lose_a_worker_and_a_node_and_the_bytes_stay_the_same(tmp_pa
 def test_when_all_nodes_are_lost_the_run_exits_with_75_and_is_resumed(tmp_path, short):
     with nodes.Nodes(short) as there:
         ended(started(tmp_path / "whole", "--workers=2", f"--address={there.address}"))
-        child = started(tmp_path / "cut", "--workers=4", f"--address={there.address}", "--patience=20")
+        child = started(tmp_path / "cut", "--workers=4", f"--address={there.address}", "--worker-patience=20")
         wait_for_step(tmp_path / "cut", child, 1200)
         for k in (2, 1, 0):
             there.kill(k)

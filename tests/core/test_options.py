@@ -496,6 +496,8 @@ def test_actor_and_critic_have_shapes_of_their_own():
         make_loop(critic_hidden=(8,), action_layer=2)
     with pytest.raises(InputError, match=r"--actor-hidden \[0\]: expected one or more widths"):
         make_loop(actor_hidden=(0,))
+    with pytest.raises(InputError, match="--residual: a block adds to its input, so the widths"):
+        make_loop(residual=True, critic_hidden=(8, 16))
     with pytest.raises(InputError, match="--activation sigmoid: expected relu, elu, silu or tanh"):
         make_loop(activation="sigmoid")
 
@@ -545,6 +547,9 @@ OTHERS = [
     {"history": 2, "atoms": 11, "smoothing": 0.2, "normalize": True},
     {"hindsight": "future", "relabel": 2, "critics": 2, "delay": 2, "smoothing": 0.2, "n_step": 3},
     {"hindsight": "future", "atoms": 11, "priority": 0.6, "normalize": True, "envs": 2},
+    {"dropout": 0.1, "residual": True, "critics": 2, "delay": 2, "n_step": 3, "priority": 0.6},
+    {"batch_norm": True, "residual": True, "dropout": 0.1, "atoms": 11, "smoothing": 0.2, "envs": 2},
+    {"batch_norm": True, "layer_norm": True, "critics": 2, "delay": 2, "priority": 0.6, "normalize": True},
     {"activation": "elu", "actor_hidden": (8,), "critic_hidden": (16, 8, 8), "action_layer": 3},
     {"block": 10, "delay": 4, "n_step": 3, "priority": 0.6, "updates": 0.5, "normalize": True},
 ]

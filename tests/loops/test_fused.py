@@ -28,6 +28,8 @@ OPTIONS = {
     "td3": {"critics": 2, "delay": 2, "smoothing": 0.2, "priority": 0.6, "noise": "pink"},
     "shared": {"envs": 16, "updates": 0.125},
     "blocks": {"critics": 2, "delay": 2, "block": 5, "envs": 2, "n_step": 2, "priority": 0.6},
+    "droq": {"critics": 2, "dropout": 0.1, "residual": True, "actor_hidden": (8,), "activation": "silu"},
+    "crossq": {"critics": 2, "batch_norm": True, "dropout": 0.1, "delay": 2, "activation": "tanh"},
 }
 
 
@@ -40,7 +42,7 @@ def learnt(loop):
 
 
 # Each name compiles four large programs; those left out differ only in options covered by test_options.py.
-FAST = ("plain", "td3", "blocks")
+FAST = ("plain", "td3", "crossq", "blocks")
 SOME = [pytest.param(k, marks=[] if k in FAST else pytest.mark.slow) for k in OPTIONS]
 
 
@@ -61,7 +63,7 @@ def test_a_fused_run_is_the_host_driven_one_byte_by_byte(name):
     assert host.steps == device.steps
 
 
-@pytest.mark.parametrize("name", [pytest.param("ou", marks=pytest.mark.slow), "blocks"])
+@pytest.mark.parametrize("name", [pytest.param("ou", marks=pytest.mark.slow), "blocks", "crossq"])
 def test_neither_chunks_nor_a_resume_change_a_bit(name, monkeypatch):
     p = plan_of(name)
     whole = FusedLoop(p, ENV, 0, end=120 * p.rows)

@@ -19,8 +19,9 @@ from swingup.loops.base import Start, in_columns
 from swingup.loops.fused import FusedLoop
 from swingup.loops.host import HostLoop
 from swingup.storage import checkpoint_reader
+from swingup.storage.other_run import rows_of_ring
 from swingup.training.build import RunBuilder, plan
-from swingup.training.start import canonical, rows_of_ring
+from swingup.training.start import canonical
 from swingup.types import Layout
 
 TINY = {"steps": 120, "warmup": 40, "hidden": (9, 7), "batch": 8, "threads": 2, "capacity": 100}

@@ -21,7 +21,7 @@ from swingup.cli.sweep import Sweep, finish_sweep, sweep
 from swingup.config.fields import check_ranges, setting
 from swingup.config.presets import base, pick
 from swingup.config.presets import presets as every_preset
-from swingup.config.settings import Config
+from swingup.config.settings import Config, named_objects
 from swingup.errors import InputError
 from swingup.export.formats import FormatName
 from swingup.reports.wording import number
@@ -126,8 +126,12 @@ def train(wanted: Train, words: list[str]) -> int:
     if wanted.resume and options.run_dir is None:
         raise InputError("--resume: of which run? Name its folder with --run-dir, or use: swingup resume RUN")
     old = resumed(wanted)
-    if parse(Train, "train", words).settings.env:  # the user has named it, not the file
-        trusted_modules.allow(wanted.settings.env)
+    typed = parse(Train, "train", words).settings  # what the user has named, not the file
+    for name in ([wanted.settings.env] if typed.env else []) + [word for _, word in named_objects(typed)]:
+        trusted_modules.allow(name)
+    if wanted.config:
+        for name, word in named_objects(wanted.settings):
+            trusted_modules.check(word, wanted.config, name)
     command = shlex.join(["swingup", "train", *words])
     if wanted.seeds is not None or (old and is_group(old)):
         asked = any(word.replace("_", "-").split("=")[0] == "--threads" for word in words)
@@ -182,7 +186,7 @@ class Resume:
         None, "Another number of workers than before; the bits do not depend on it.", values="[1, 1024]"
     )
     address: str | None = setting(None, "With --on ray: the address of a cluster's head, as for train.")
-    patience: float = setting(
+    worker_patience: float = setting(
         60.0, "With --on ray: seconds to wait for lost workers, as for train.", values="(0, 1e6]"
     )
     quiet: bool = setting(False, "No progress: only the closing line.")
@@ -212,7 +216,7 @@ def resume(wanted: Resume, words: list[str]) -> int:
         require_exact=wanted.require_exact,
         weights_only=wanted.weights_only,
         address=wanted.address,
-        patience=wanted.patience,
+        worker_patience=wanted.worker_patience,
     )
     if is_group(wanted.run):
         from swingup.multiseed.train import resume_seeds

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +17,14 @@ from swingup.training.session import run_training
 
 if TYPE_CHECKING:
     from swingup.loops.base import Loop
-    from swingup.reports.callback import Callback
+    from swingup.reports.callback import Callbackable
 
 
 class ClusterBuilder(RunBuilder):
     """A `RunBuilder` whose loop has its environments on a cluster; `close` ends the workers."""
 
     def __init__(self, builder: RunBuilder, env: Any, options: Options):
-        super().__init__(builder.config)
+        super().__init__(builder.config, builder.networks)
         self.warmup_policy = builder.warmup_policy
         self.source = packed(self.env, None if isinstance(env, str) else env)
         self.options, self.folder = options, Path()
@@ -49,7 +48,7 @@ class ClusterBuilder(RunBuilder):
         shares = shares_of(c.envs, c.workers, actor=plan.agent.actor, exploration=explore, **about)
         say = console_of(self.options.quiet).print
         log = self.folder / "cluster.txt"
-        cluster = Cluster(self.options.address, c.workers, self.options.patience, log, say)
+        cluster = Cluster(self.options.address, c.workers, self.options.worker_patience, log, say)
         if c.order == "free":
             shares = [s._replace(scale=scale_of(w, len(shares))) for w, s in enumerate(shares)]
         self.fleet = fleet = Fleet(cluster, shares)
@@ -83,7 +82,7 @@ def train_on_cluster(
     options: Options,
     command: str,
     old: Path | None = None,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Callbackable = None,
 ) -> Run:
     """`training.session.run_training` with workers on Ray, if the settings ask for them."""
     if builder.config.on is None:

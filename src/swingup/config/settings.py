@@ -75,6 +75,12 @@ class Config:
         "instead of the progress bar.",
         RUN,
     )
+    callback: str | None = setting(
+        None,
+        "Callbacks of your own, as module:Name of a swingup.Callback or of a function of an iteration's "
+        "result; several with commas between them.",
+        RUN,
+    )
 
     steps: int = setting(
         100_000,
@@ -126,6 +132,12 @@ class Config:
         ENVIRONMENT,
     )
 
+    networks: str | None = setting(
+        None,
+        "Networks of your own, as module:function of a function(obs_size, action_size, outputs) that returns "
+        "actor and critic (docs/networks.md); the settings of swingup's own networks have no effect then.",
+        NETWORKS,
+    )
     hidden: tuple[int, ...] = setting(
         (256, 256), "Widths of the hidden layers of actor and critic.", NETWORKS, aliases="net-arch"
     )
@@ -157,6 +169,12 @@ class Config:
         "for environments that do not show their whole state.",
         NETWORKS,
         values="[2, 256]",
+    )
+    residual: bool = setting(
+        False,
+        "Residual blocks with layer norm and four times as many inner units, one for each of the (equal) "
+        "hidden widths, on normalised observations (SimBa, arXiv 2410.09754).",
+        NETWORKS,
     )
     normalize: bool = setting(
         False,
@@ -328,6 +346,19 @@ class Config:
     critics: int = setting(
         1, "Critics; with more than one the smallest target is used (TD3 has 2).", CRITICS, values="[1, 64]"
     )
+    dropout: float | None = setting(
+        None,
+        "Probability that a critic's hidden unit is left out in an update; "
+        "with --layer-norm as in DroQ (arXiv 2110.02034: 0.01 with 20 --updates).",
+        CRITICS,
+        values="(0, 0.9]",
+    )
+    batch_norm: bool = setting(
+        False,
+        "Batch norm in the critics, in place of their layer norm, and no target networks: --tau is unused "
+        "(CrossQ, arXiv 1902.05605v4).",
+        CRITICS,
+    )
     atoms: int | None = setting(
         None,
         "Values over which the critic predicts a distribution of the return (D4PG has 51); "
@@ -368,6 +399,18 @@ class Config:
         False,
         "Restore the weights of the best evaluation whenever a later one is significantly worse.",
         EVALUATION,
+    )
+    stop_return: float | None = setting(
+        None,
+        "Stop as soon as an evaluation's mean return is at least this.",
+        EVALUATION,
+        values="[-1e9, 1e9]",
+    )
+    patience: int | None = setting(
+        None,
+        "Stop after this many evaluations in a row that are not better than the best one.",
+        EVALUATION,
+        values="[1, 100000]",
     )
 
     save_every: int | None = setting(
@@ -426,6 +469,17 @@ def check(config: Config) -> Config:
             f"--action-layer {config.action_layer}: there are {len(critic)} hidden layers ({flag}); "
             f"use 1 to {len(critic)}"
         )
+    for name in ("residual", "dropout", "batch_norm"):
+        if config.networks is not None and getattr(config, name):
+            raise InputError(
+                f"{FIELDS[name].flag}: a part of swingup's own networks; leave it or --networks out"
+            )
+    for flag, widths in (("actor", actor_widths(config)), ("critic", critic)):
+        if config.residual and len(set(widths)) > 1:
+            raise InputError(
+                f"--residual: a block adds to its input, so the widths {list(widths)} of the {flag} must be "
+                f"equal, for example --{flag}-hidden {widths[0]} {widths[0]}"
+            )
     if config.warmup >= config.steps:
         raise InputError(
             f"--warmup {config.warmup}: learning would start after the end (--steps {config.steps}); "
@@ -507,6 +561,16 @@ def check_widths(flag: str, widths: tuple[int, ...] | None) -> None:
         raise InputError(
             f"{flag} {list(widths)}: expected one or more widths from 1 to 65,536, for example {flag} 256 256"
         )
+
+
+# Settings that name objects of the user's own, as module:Name.
+NAMED = ("callback", "networks")
+
+
+def named_objects(config: Config) -> list[tuple[str, str]]:
+    """Each (setting, module:Name) that the settings hold."""
+    words = [(name, word.strip()) for name in NAMED for word in (getattr(config, name) or "").split(",")]
+    return [(name, word) for name, word in words if word]
 
 
 def actor_widths(config: Config) -> tuple[int, ...]:

@@ -63,12 +63,13 @@ class Loop(Protocol):
     """A training loop: it collects rows, learns from them, and can be saved and restored.
 
     A loop may compute ahead of what it has reported. While it has not, it is `settled`; snapshots, `learner`
-    and evaluations require that. end: the earliest step at which the run may be over; the loop never computes
-    beyond it.
+    and evaluations require that. every: intervals in environment steps after which it is settled; end: the
+    earliest step at which the run may be over; the loop never computes beyond it.
     """
 
     plan: Plan
     spec: Spec
+    every: tuple[int, ...]
     end: int
     seeds_in_program: int
     episodes: int

@@ -65,6 +65,8 @@ def train_seeds(builder: RunBuilder, env: Any, wanted: Seeds, options: Options, 
 
 def preflight(builder: RunBuilder, env: Any, options: Options) -> None:
     """Raise at once the errors that every seed would raise in its own process."""
+    builder.callbacks()
+    builder.makers()
     with open_environments(builder.environments(env, options)) as envs:
         builder.check(envs.evaluation.spec)
 

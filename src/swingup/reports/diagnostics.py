@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import optax
 
-from swingup.core.agent import BETA2, Agent, Learner, normalize_obs
+from swingup.core.agent import BETA2, Agent, Learner, evaluated_critics, normalize_obs, target_networks
 from swingup.core.engine import Plan
 from swingup.core.heads import Categorical
 from swingup.core.named_arrays import same_shapes
@@ -197,13 +197,12 @@ class Diagnostics:
         greedy = agent.actor.apply(learner.actor, obs)
         scale = agent.reward_scale or 1.0
         next_obs = normalize_obs(learner, rows.next_obs, agent.history)
-        after = value(
-            agent, learner.target_critic, next_obs, agent.actor.apply(learner.target_actor, next_obs)
-        )
+        critics, (actor, targets) = evaluated_critics(learner), target_networks(learner)
+        after = value(agent, targets, next_obs, agent.actor.apply(actor, next_obs))
         error = (
             scale * rows.reward
             + agent.gamma * rows.discount * after
-            - value(agent, learner.critic, obs, rows.action)
+            - value(agent, critics, obs, rows.action)
         )
         q, ret = self.starts(learner, scale)
         held = min(step, self.plan.capacity)
@@ -212,7 +211,7 @@ class Diagnostics:
             return_start=ret,
             td_error=rms(error),
             saturation=float(max((greedy > 0.99).mean(0).max(), (greedy < -0.99).mean(0).max())),
-            action_gradient=slope(agent, learner.critic, obs[-FEW:], greedy[-FEW:]),
+            action_gradient=slope(agent, critics, obs[-FEW:], greedy[-FEW:]),
             critic_gradient=gradient(learner.critic_opt),
             actor_gradient=gradient(learner.actor_opt),
             critic_norm=norm(learner.critic),
@@ -228,10 +227,11 @@ class Diagnostics:
         agent = self.agent
         obs, action, ret, discount, end = (np.stack(x) for x in zip(*self.finished, strict=True))
         obs, end = (normalize_obs(learner, x, agent.history) for x in (obs, end))
-        rest = value(agent, learner.critic, end, agent.actor.apply(learner.actor, end))
+        critics = evaluated_critics(learner)
+        rest = value(agent, critics, end, agent.actor.apply(learner.actor, end))
         returns = scale * ret + discount * rest
         self.best = float(returns.max())
-        return float(value(agent, learner.critic, obs, action).mean()), float(returns.mean())
+        return float(value(agent, critics, obs, action).mean()), float(returns.mean())
 
     def diagnoses(self, f: Figures, step: int) -> list[str]:
         """Problems that have lasted, each reported once, with settings to try that the run does not have."""

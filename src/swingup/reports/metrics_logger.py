@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from swingup.core.agent import Agent, Metrics
+from swingup.errors import InputError
 from swingup.loops.base import IterationResult, Loop
 from swingup.loops.evaluation import Evaluation
 from swingup.reports.callback import Callback, RunContext
 from swingup.reports.diagnostics import Diagnostics, Figures
-from swingup.storage.tables import append_csv, cut_csv
+from swingup.storage.tables import append_csv, column_names, cut_csv
 from swingup.types import Episode
 
 if TYPE_CHECKING:
     from swingup.core.engine import Plan
     from swingup.reports.event_file import EventFile
+    from swingup.reports.stock_callbacks import CsvColumns
 
 # Between two rows of metrics.csv lie at least this many environment steps and actor steps.
 EVERY, ACTOR_STEPS = 500, 50
@@ -53,12 +55,19 @@ class MetricsLogger(Callback):
 
     Besides Stable-Baselines3's tags (by environment step) there are the 2017 tutorial's `Reward` and
     `Qmax_value` (by episode). warn: called with one line; the first failed write is reported to it, and
-    training goes on without the logs.
+    training goes on without the logs. columns: the user's own numbers; InputError if one has a name of ours.
     """
 
-    def __init__(self, folder: Path, warn: Callable[[str], None], loop: Loop):
+    def __init__(
+        self, folder: Path, warn: Callable[[str], None], loop: Loop, columns: Sequence[CsvColumns] = ()
+    ):
+        self.columns, self.header = columns, list[str]()
+        if taken := ({"step", *TAGS} & {name for column in columns for name in column.columns}):
+            raise InputError(
+                f"CsvColumns: metrics.csv has a column {min(taken)!r} already; choose another name"
+            )
         self.folder, self.warn, self.broken, self.loop = folder, warn, False, loop
-        self.every = log_interval(loop.plan)
+        self.interval = log_interval(loop.plan)
         self.diagnostics: Diagnostics | None = Diagnostics(loop.plan)
         self.start = self.mark = time.monotonic()
         self.trained = 0.0  # seconds of training since the last row of metrics.csv
@@ -82,6 +91,10 @@ class MetricsLogger(Callback):
 
         for name in TABLES:
             self.rows[name] = cut_csv(self.folder / f"{name}.csv", self.rows[name])
+        self.header = column_names(self.folder / "metrics.csv")
+        for name in (name for column in self.columns for name in column.columns):
+            if self.header and name not in self.header:
+                self.warn(f"warning: metrics.csv began without the column {name}; it is left out")
         # A TensorBoard that has already read what is cut off is told to hide it.
         self.board = EventFile(self.folder, later if cut_events(self.folder, self.sizes) else None)
 
@@ -102,11 +115,13 @@ class MetricsLogger(Callback):
             self.diagnostics.add_rows(result.rows)
         if result.metrics is not None:
             self.window.append(result.metrics)
+        for column in self.columns:
+            column.add(result)
         for episode in result.episodes:
             self.recent.append(episode)
             self.guard(partial(self.write_episode, episode))
             self.episodes += 1
-        if result.step // self.every > self.logged // self.every:
+        if result.step // self.interval > self.logged // self.interval:
             self.write_interval()
 
     def on_evaluation(self, step: int, evaluation: Evaluation) -> None:
@@ -177,9 +192,13 @@ class MetricsLogger(Callback):
             "steps_per_second": (self.step - self.logged) / max(self.trained, 1e-9),
             **self.figures(learning=mean is not None),
         }
+        own = {name: value for column in self.columns for name, value in column.row().items()}
         self.window, self.trained, self.logged = [], 0.0, self.step
         scalars = {tag: row[name] for name, tag in TAGS.items() if row[name] != ""}
-        self.guard(lambda: self.append("metrics", row))
+        scalars |= {f"user/{name}": value for name, value in own.items() if value != ""}
+        row |= own
+        self.header = self.header or list(row)  # a resumed run may have other columns of the user's
+        self.guard(lambda: self.append("metrics", {name: row.get(name, "") for name in self.header}))
         self.guard(lambda: self.scalars(scalars, row["step"]))
 
     def figures(self, learning: bool) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from swingup.config.settings import Config
+from swingup.core.custom_networks import Makers
 from swingup.core.policy import Policy
 from swingup.envs.closing import close_all
 from swingup.envs.registry import EVAL_COPIES, factory, make_eval_envs
@@ -41,13 +42,19 @@ class Run:
 
     policy: the last weights; best: those of the best evaluation during training; episodes, metrics,
     evaluations: the CSV files as columns; result: the closing evaluation, or {} if there was none; lost: what
-    could not be saved, in one line, where it was trained just now on a disk that refused.
+    could not be saved, in one line, where it was trained just now on a disk that refused. networks: the
+    makers of the user's own, where they cannot be imported by name.
     """
 
     def __init__(
-        self, folder: str | Path, env: Any = None, result: dict[str, Any] | None = None, lost: str = ""
+        self,
+        folder: str | Path,
+        env: Any = None,
+        result: dict[str, Any] | None = None,
+        lost: str = "",
+        networks: Makers | None = None,
     ):
-        self.folder = run_folder.find_run(folder)
+        self.folder, self.networks = run_folder.find_run(folder), networks
         self.source, self.just_now, self.lost = env, result or {}, lost
 
     def __repr__(self) -> str:
@@ -65,12 +72,12 @@ class Run:
     @cached_property
     def policy(self) -> Policy:
         """The greedy policy with the last weights."""
-        return policy_file.load_policy(self.folder / "policy" / "last.safetensors")
+        return policy_file.load_policy(self.folder / "policy" / "last.safetensors", self.networks)
 
     @cached_property
     def best(self) -> Policy:
         """The greedy policy with the weights of the best evaluation during training."""
-        return policy_file.load_policy(self.folder / "policy" / "best.safetensors")
+        return policy_file.load_policy(self.folder / "policy" / "best.safetensors", self.networks)
 
     @property
     def result(self) -> dict[str, Any]:
@@ -182,9 +189,12 @@ class Run:
             close_all(env)
 
 
-def load(folder: str | Path, env: Any = None) -> Run:
-    """Open a run folder. env: the environment, where it was an object or a factory and not an id."""
-    return Run(folder, env)
+def load(folder: str | Path, env: Any = None, networks: Makers | None = None) -> Run:
+    """Open a run folder. env: the environment, where it was an object or a factory and not an id.
+
+    networks: the makers of the run's own networks, where they cannot be imported by name.
+    """
+    return Run(folder, env, networks=networks)
 
 
 def figures(e: Evaluation, folder: Path, seconds: float, steps: int | None = None) -> dict[str, Any]:
@@ -208,4 +218,5 @@ def closing(result: dict[str, Any], env: str) -> str:
     done = f", success {result['success']:.0%}" if "success" in result else ""
     took = f"{result['seconds']:.1f} s"
     after = f" after {result['steps']:,} steps" if "steps" in result else ""
+    after += f" (stopped: {result['stopped']})" if result.get("stopped") else ""
     return f"{env}: return {number(result['mean'])} ({ends}{played}){done}{after} in {took} · {result['run']}"

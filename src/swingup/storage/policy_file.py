@@ -6,18 +6,19 @@ import dataclasses
 import json
 import os
 from collections.abc import Mapping
-from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from swingup.core.custom_networks import CustomNetwork, Makers
 from swingup.core.history import History
 from swingup.core.networks import ACTIVATIONS, Actor
 from swingup.core.policy import Policy
 from swingup.core.running_statistics import RunningStatistics
 from swingup.errors import InputError
+from swingup.storage import custom_policy
 from swingup.types import Spec
 
 
@@ -34,16 +35,15 @@ def save_policy(
     from safetensors.numpy import save
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {
-        f"{i}.{k}": np.ascontiguousarray(v) for i, layer in enumerate(policy.params) for k, v in layer.items()
-    }
+    if isinstance(policy.actor, CustomNetwork):
+        actor, tensors = custom_policy.describe(policy.actor, policy.params)
+    else:
+        actor, layers = describe_actor(policy.actor), enumerate(policy.params)
+        tensors = {f"{i}.{k}": np.ascontiguousarray(v) for i, layer in layers for k, v in layer.items()}
     tensors |= {
         f"moments.{k}": np.asarray(v)
         for k, v in (policy.obs_statistics._asdict() if policy.obs_statistics else {}).items()
     }
-    actor = {"hidden": policy.actor.hidden, "layer_norm": policy.actor.layer_norm}
-    if policy.actor.activation != "relu":
-        actor["activation"] = policy.actor.activation
     spec = dataclasses.asdict(policy.spec)
     if not policy.spec.parts:
         del spec["parts"]
@@ -54,8 +54,11 @@ def save_policy(
     os.replace(part, path)
 
 
-def load_policy(path: str | Path) -> Policy:
-    """Read what `save_policy` wrote; InputError if it is missing or not a policy of swingup."""
+def load_policy(path: str | Path, networks: Makers | None = None) -> Policy:
+    """Read what `save_policy` wrote; InputError if it is missing or not a policy of swingup.
+
+    networks: the makers (make_actor, make_critic) of a network of your own, if the file names none to import.
+    """
     from safetensors import SafetensorError
 
     path = Path(path)
@@ -69,30 +72,21 @@ def load_policy(path: str | Path) -> Policy:
         metadata, tensors = read_file(path)
         about = json.loads(metadata["swingup"])
         spec = read_spec(about["spec"])
-        hidden = whole_numbers(about["hidden"])
-        if len(hidden) > len(tensors):
-            raise ValueError(f"{len(hidden)} layers in {len(tensors)} arrays")
-        activation = about.get("activation", "relu")
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"the activation {activation!r:.60}")
+        actor: Any
         history = read_history(about, spec)
-        actor = Actor(
-            spec.obs_size if history is None else history.size,
-            spec.action_size,
-            hidden,
-            layer_norm=bool(about["layer_norm"]),
-            activation=activation,
-        )
-        layers = [
-            {k: array(tensors, f"{i}.{k}", s) for k, s in shapes.items()}
-            for i, shapes in enumerate(actor_shapes(actor))
-        ]
+        obs_size = spec.obs_size if history is None else history.size
+        if "networks" in about:
+            actor, params = custom_policy.restore(about, tensors, spec, obs_size, networks, path)
+        else:
+            actor, params = read_actor(about, tensors, spec, obs_size)
         sizes = {"total": (), "mean": (spec.obs_size,), "m2": (spec.obs_size,)}
         statistics = (
             RunningStatistics(*(array(tensors, f"moments.{k}", s) for k, s in sizes.items()))
             if "moments.mean" in tensors
             else None
         )
+    except InputError:
+        raise
     except (
         SafetensorError,
         OSError,
@@ -106,7 +100,7 @@ def load_policy(path: str | Path) -> Policy:
         raise InputError(
             f"{path}: not a policy of swingup ({type(error).__name__}: {error!s:.200})"
         ) from error
-    return Policy(actor, tuple(layers), spec, statistics, history)
+    return Policy(actor, params, spec, statistics, history)
 
 
 def read_history(about: dict[str, Any], spec: Spec) -> History | None:
@@ -127,14 +121,39 @@ def read_file(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
         return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
-def actor_shapes(actor: Actor) -> list[dict[str, tuple[int, ...]]]:
-    """The arrays of each layer of an actor, by name."""
-    sizes = (actor.obs_size, *actor.hidden, actor.action_size)
-    last = len(actor.hidden)
-    return [
-        {"w": (a, b), "b": (b,), **({"scale": (b,)} if actor.layer_norm and i < last else {})}
-        for i, (a, b) in enumerate(pairwise(sizes))
-    ]
+def describe_actor(actor: Actor) -> dict[str, Any]:
+    """An actor as JSON values; options that are off are left out."""
+    options = {
+        "residual": actor.residual,
+        "activation": actor.activation if actor.activation != "relu" else "",
+    }
+    about = {"hidden": actor.hidden, "layer_norm": actor.layer_norm}
+    return about | {name: value for name, value in options.items() if value}
+
+
+def read_actor(
+    about: dict[str, Any], tensors: dict[str, np.ndarray], spec: Spec, obs_size: int
+) -> tuple[Actor, Any]:
+    """The actor of `describe_actor` and its parameters; ValueError or LookupError where that cannot be."""
+    hidden = whole_numbers(about["hidden"])
+    if len(hidden) > len(tensors):
+        raise ValueError(f"{len(hidden)} layers in {len(tensors)} arrays")
+    activation, residual = about.get("activation", "relu"), bool(about.get("residual", False))
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"the activation {activation!r:.60}")
+    if residual and len(set(hidden)) != 1:
+        raise ValueError("residual blocks of several widths")
+    actor = Actor(
+        obs_size,
+        spec.action_size,
+        hidden,
+        layer_norm=bool(about["layer_norm"]),
+        activation=activation,
+        residual=residual,
+    )
+    layers = enumerate(actor.layers)
+    shapes = [(i, {name: shape for name, (shape, _, _) in layer.items()}) for i, layer in layers]
+    return actor, tuple({k: array(tensors, f"{i}.{k}", s) for k, s in layer.items()} for i, layer in shapes)
 
 
 def array(tensors: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -40,6 +40,16 @@ def cut_csv(path: Path, rows: int) -> int:
     return max(len(kept) - 1, 0)
 
 
+def column_names(path: Path) -> list[str]:
+    """The columns of a CSV file; [] if it is missing or empty."""
+    if not path.exists():
+        return []
+    import csv
+
+    with path.open(newline="", encoding="utf-8") as file:
+        return next(csv.reader(file), [])
+
+
 def read_csv(path: Path) -> dict[str, np.ndarray]:
     """The columns of a CSV file of numbers, by name; {} if the file is missing or has no rows.
 

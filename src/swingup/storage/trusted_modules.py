@@ -63,8 +63,10 @@ def known(module: str) -> bool:
     return f"{module}\t{origin(module)}" in lines
 
 
-def check(env: str, folder: Path) -> str:
+def check(env: str, folder: Path, what: str = "environment") -> str:
     """Return the id from a folder, if creating it imports only modules that the user named.
+
+    what: what it is the id of, for the error.
 
     InputError, with the way to name the module, if not.
     """
@@ -72,7 +74,8 @@ def check(env: str, folder: Path) -> str:
     if not module or module in named or module in sys.modules or known(module):
         return env
     raise InputError(
-        f"{folder}: its environment {env!r:.100} would import the module {module!r:.60}, "
+        f"{folder}: its {what} {env!r:.100} would import the module {module!r:.60}, "
         "which you have not named yourself on this machine; "
-        "if you trust that code, add --import with the module's name (in Python give the environment)"
+        "if you trust that code, add --import with the module's name "
+        f"(in Python {'give the environment' if what == 'environment' else 'import it first'})"
     )

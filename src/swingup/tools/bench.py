@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 from swingup.core.agent import Agent
@@ -47,22 +47,30 @@ def flops(agent: Agent) -> float:
     Gradients that nothing needs are not counted: of observations, or of critic weights in the actor's loss.
     """
 
-    def stack(net: Any, action: int = 0) -> tuple[int, int]:
-        """Products per row of a forward pass, and of a backward pass to the layers above the first."""
-        sizes = [net.obs_size, *net.hidden, getattr(net, "outputs", 1) or 1]
-        if not action:
-            sizes[-1] = net.action_size
-        weights = [a * b for a, b in pairwise(sizes)]
-        return sum(weights) + (action and action * net.hidden[net.action_layer - 1]), sum(weights[1:])
-
-    actor, actor_back = stack(agent.actor)
-    critic, critic_back = stack(agent.critic, agent.actor.action_size)
-    joined = agent.critic.hidden[agent.critic.action_layer - 1] * agent.actor.action_size
-    sizes = [*agent.critic.hidden, agent.critic.outputs or 1]
-    to_action = joined + sum(a * b for a, b in pairwise(sizes[agent.critic.action_layer - 1 :]))
-    step = actor + agent.critics * (critic + 2 * critic + critic_back)
+    first, second = matrices(agent.actor), matrices(agent.critic)
+    actor, actor_back = sum(w + a for w, a in first), sum(w for w, _ in first[1:])
+    critic, critic_back = sum(w + a for w, a in second), sum(w for w, _ in second[1:])
+    joined = next((i for i, (_, a) in enumerate(second) if a), 0)
+    to_action = second[joined][1] + sum(w for w, _ in second[joined + 1 :])
+    passes = critic + 2 * critic + critic_back if agent.has_targets else 2 * (2 * critic + critic_back)
+    step = actor + agent.critics * passes
     policy = 2 * actor + actor_back + critic + to_action
     return 2.0 * agent.batch * (step + policy / agent.delay)
+
+
+def matrices(net: Any) -> list[tuple[int, int]]:
+    """Of each matrix product of a network the elements of its matrix, and those of the action's joined to it.
+
+    A network of the user's own counts as a stack of all its matrices, the first without the action.
+    """
+    import jax
+
+    params = jax.eval_shape(net.init, jax.random.PRNGKey(0))
+    if not hasattr(net, "layers"):
+        return [(math.prod(x.shape), 0) for x in jax.tree.leaves(params) if x.ndim == 2]
+    size = lambda layer, name: math.prod(layer[name].shape) if name in layer else 0
+    found = [[(size(layer, "w"), size(layer, "a")), (size(layer, "v"), 0)] for layer in params]
+    return [(w, a) for layer in found for w, a in layer if w]
 
 
 def seconds(once: Callable[[], Any], count: int = WINDOW) -> float:
@@ -80,7 +88,8 @@ def products(agent: Agent) -> float:
     import jax
     import jax.numpy as jnp
 
-    k, n = max(pairwise((agent.actor.obs_size, *agent.critic.hidden)), key=lambda pair: pair[0] * pair[1])
+    shapes = jax.tree.leaves(jax.eval_shape(agent.critic.init, jax.random.PRNGKey(0)))
+    k, n = max((x.shape for x in shapes if x.ndim == 2), key=math.prod)
     there, back = jnp.full((k, n), 1e-3), jnp.full((n, k), 1e-3)
     run = jax.jit(lambda x: jax.lax.fori_loop(0, WINDOW, lambda i, x: (x @ there) @ back, x))
     x = jnp.ones((agent.batch, k))

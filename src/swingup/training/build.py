@@ -11,16 +11,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from swingup import runtime
-from swingup.config.settings import Config, actor_widths, check, critic_widths, demos_drawn
+from swingup.config.settings import (
+    Config,
+    actor_widths,
+    check,
+    critic_widths,
+    demos_drawn,
+    named_objects,
+)
 from swingup.envs.registry import EVAL_COPIES, in_jax
 from swingup.errors import InputError
 from swingup.reports.progress import progress_callbacks
 from swingup.storage import run_folder
+from swingup.storage.named_objects import load_networks, load_object
 from swingup.training.environments import EnvironmentRequest, Environments
 from swingup.training.options import Options
 from swingup.types import Spec
 
 if TYPE_CHECKING:
+    from swingup.core.custom_networks import Makers
     from swingup.core.engine import Plan
     from swingup.envs.api import VectorEnv
     from swingup.envs.goals import Goals
@@ -30,13 +39,16 @@ if TYPE_CHECKING:
 
 
 class RunBuilder:
-    """The settings of one run, and methods that make its parts from them."""
+    """The settings of one run, and methods that make its parts from them.
+
+    networks: the makers of actor and critic, if they are given in Python; else the setting may name them.
+    """
 
     held = 0  # demonstrations kept beside replay, once they are known
     warmup_policy: Any = None  # a controller of the user's own, which acts in the warm-up
 
-    def __init__(self, config: Config):
-        self.config = check(config)
+    def __init__(self, config: Config, networks: Makers | None = None):
+        self.config, self.networks = check(config), networks
         self.env, self.preset, self.seed, self.threads = (
             config.env,
             config.preset,
@@ -46,7 +58,7 @@ class RunBuilder:
 
     def replace(self, **settings: Any) -> RunBuilder:
         """A builder with other values; InputError if one cannot be used."""
-        return RunBuilder(dataclasses.replace(self.config, **settings))
+        return RunBuilder(dataclasses.replace(self.config, **settings), self.networks)
 
     def longer(self, steps: int) -> RunBuilder:
         """The same run with another number of steps; what falls along a line keeps the line that it had."""
@@ -140,7 +152,12 @@ class RunBuilder:
 
     def plan(self, spec: Spec, goals: Goals | None = None) -> Plan:
         """The engine's static description of the run; goals: of its environments, for --hindsight."""
-        return plan(self.config, spec, goals, self.held)
+        return plan(self.config, spec, goals, self.makers(), self.held)
+
+    def makers(self) -> Makers | None:
+        """The makers of the user's own networks, if there are any; InputError if they cannot be imported."""
+        named = self.config.networks
+        return self.networks or (load_networks(named) if named is not None else None)
 
     def schedule(self) -> Schedule:
         """When the run evaluates, saves and ends."""
@@ -178,6 +195,19 @@ class RunBuilder:
 
         limit = c.episode_steps
         return FusedLoop(made, envs.training, c.seed, limit=limit, every=every, end=c.steps, **device)
+
+    def callbacks(self) -> list[Callback]:
+        """The callbacks that the settings name; InputError where one cannot be imported or is none."""
+        from swingup.reports.callback import as_callbacks
+        from swingup.reports.stock_callbacks import StopOnNoImprovement, StopOnReturn
+
+        c = self.config
+        found: list[Callback] = [] if c.stop_return is None else [StopOnReturn(c.stop_return)]
+        found += [] if c.patience is None else [StopOnNoImprovement(c.patience)]
+        for name, word in named_objects(c):
+            if name == "callback":
+                found += as_callbacks(load_object(word, "--callback"), f"--callback {word}")
+        return found
 
     def progress(self, console: Any) -> Sequence[Callback]:
         """The callbacks that show the run's progress."""
@@ -231,38 +261,33 @@ def demonstrations(config: Config, spec: Spec) -> np.ndarray:
     return rows
 
 
-def plan(config: Config, spec: Spec, goals: Goals | None = None, demos: int = 0) -> Plan:
+def plan(
+    config: Config, spec: Spec, goals: Goals | None = None, makers: Makers | None = None, demos: int = 0
+) -> Plan:
     """The engine's static description of this run; the networks get the environment's sizes.
 
-    goals: of the environments, for --hindsight; demos: how many demonstrations are kept beside replay.
+    goals: of the environments, for --hindsight; makers: of the user's own networks, if there are any;
+    demos: how many demonstrations are kept beside replay.
     """
     from swingup.core.agent import Agent, Smoothing
     from swingup.core.engine import Demos, Plan
     from swingup.core.heads import Categorical, Scalar
     from swingup.core.history import History
-    from swingup.core.networks import PAPER, TFLEARN, Actor, Critic
     from swingup.core.prioritized import Priority
     from swingup.core.sharding import share_devices
 
     fit(config, spec)
     history = None if config.history is None else History(config.history, spec.obs_size, spec.action_size)
-    sizes: dict[str, Any] = {
-        "obs_size": spec.obs_size if history is None else history.size,
-        "action_size": spec.action_size,
-        "layer_norm": config.layer_norm,
-        "activation": config.activation,
-        "weights": {"paper": PAPER, "tflearn": TFLEARN}[config.weights],
-    }
+    obs_size = spec.obs_size if history is None else history.size
     head = (
         Scalar()
         if config.atoms is None
         else Categorical(config.value_low or 0.0, config.value_high or 0.0, config.atoms)
     )
+    actor, critic = networks(config, obs_size, spec.action_size, makers)
     agent = Agent(
-        actor=Actor(hidden=actor_widths(config), **sizes),
-        critic=Critic(
-            hidden=critic_widths(config), action_layer=config.action_layer, outputs=config.atoms, **sizes
-        ),
+        actor=actor,
+        critic=critic,
         noise=noise(config, spec),
         actor_lr=rate(config, config.actor_lr, config.actor_lr_end, config.delay),
         critic_lr=rate(config, config.critic_lr, config.critic_lr_end, 1),
@@ -274,12 +299,13 @@ def plan(config: Config, spec: Spec, goals: Goals | None = None, demos: int = 0)
         delay=config.delay,
         smoothing=None if config.smoothing is None else Smoothing(config.smoothing, config.smoothing_clip),
         n_step=config.n_step,
-        normalize=config.normalize,
+        normalize=config.normalize or config.residual,
         reward_scale=config.reward_scale,
         weight_decay=config.weight_decay,
         grad_clip=config.grad_clip,
         precision=precise(config),
         history=history,
+        dropout=config.dropout,
     )
     priority = None if config.priority is None else Priority(config.priority, config.priority_beta)
     updates = Fraction(config.updates).limit_denominator(1_000_000)
@@ -317,6 +343,33 @@ def with_hindsight(made: Plan, config: Config, spec: Spec, goals: Goals | None) 
             f"raise it to {need}"
         )
     return made
+
+
+def networks(config: Config, obs_size: int, action_size: int, makers: Makers | None) -> tuple[Any, Any]:
+    """Actor and critic for inputs and actions of these sizes: the user's own, or those of the settings."""
+    if makers is not None:
+        from swingup.core.custom_networks import make_networks
+
+        return make_networks(makers, obs_size, action_size, config.atoms, config.networks or "")
+    from swingup.core.networks import PAPER, TFLEARN, Actor, Critic
+
+    sizes: dict[str, Any] = {
+        "obs_size": obs_size,
+        "action_size": action_size,
+        "layer_norm": config.layer_norm,
+        "activation": config.activation,
+        "residual": config.residual,
+        "weights": {"paper": PAPER, "tflearn": TFLEARN}[config.weights],
+    }
+    actor = Actor(hidden=actor_widths(config), **sizes)
+    critic = Critic(
+        hidden=critic_widths(config),
+        action_layer=config.action_layer,
+        outputs=config.atoms,
+        batch_norm=config.batch_norm,
+        **sizes,
+    )
+    return actor, critic
 
 
 def precise(config: Config) -> Any:

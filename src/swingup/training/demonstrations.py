@@ -13,8 +13,8 @@ import numpy as np
 
 from swingup.errors import InputError
 from swingup.storage import checkpoint_reader
+from swingup.storage.other_run import load_policy_of, rows_of_ring
 from swingup.storage.run_folder import find_run
-from swingup.training.start import load_policy_of, rows_of_ring
 from swingup.types import Spec, Transition
 
 NAMES = ("obs", "action", "reward", "terminated", "truncated")

@@ -74,8 +74,12 @@ class Evaluator:
     def evaluate_final(self) -> Evaluation:
         """The closing evaluation; if it shows a collapse, that of the restored weights."""
         episodes, within = self.schedule.final_episodes, self.schedule.within
+        reason = self.stop.reason
         evaluation = self.evaluate(episodes, within)
-        return self.evaluate(episodes, within) if self.has_collapsed(evaluation) else evaluation
+        if self.has_collapsed(evaluation):
+            evaluation = self.evaluate(episodes, within)
+        self.stop.reason = reason  # a callback that asks for a stop now has nothing left to stop
+        return evaluation
 
     def has_collapsed(self, evaluation: Evaluation) -> bool:
         return self.best_learner is not None and self.best is not None and collapsed(self.best, evaluation)
@@ -88,7 +92,9 @@ class Evaluator:
         """What must survive a resume: arrays, and values that JSON can hold."""
         learner = flatten_named(self.best_learner) if self.best_learner is not None else {}
         best = None if self.best is None else [self.best.returns, self.best.lengths]
-        return {f"best{k}": v for k, v in learner.items()}, {"interrupted": self.interrupted, "best": best}
+        values = {"interrupted": self.interrupted, "best": best}
+        stopped = {"stopped": self.stop.reason} if self.stop.reason else {}
+        return {f"best{k}": v for k, v in learner.items()}, values | stopped
 
     def restore(self, arrays: dict[str, np.ndarray], values: dict[str, Any]) -> None:
         """Restore what `state` returned; InputError, ValueError, TypeError or LookupError if it cannot."""
@@ -103,3 +109,4 @@ class Evaluator:
         learner = {k.removeprefix("best"): v for k, v in arrays.items() if k.startswith("best")}
         self.best_learner = unflatten_named(self.loop.learner(), learner) if learner else None
         self.best, self.interrupted = best, values["interrupted"]
+        self.stop.end(str(values.get("stopped", "")))  # what remains is its closing evaluation

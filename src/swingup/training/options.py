@@ -38,7 +38,7 @@ class Options:
         "is started on this machine, for this run.",
         SHOWING,
     )
-    patience: float = setting(
+    worker_patience: float = setting(
         60.0,
         "With --on ray: seconds to wait for lost workers, before the run stops with a checkpoint.",
         SHOWING,

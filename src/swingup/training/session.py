@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swingup import runtime
+from swingup.config.settings import named_objects
 from swingup.envs.gym_env import GymEnv
 from swingup.errors import InputError
-from swingup.reports.callback import Callback, RunContext
+from swingup.reports.callback import Callback, Callbackable, RunContext, as_callbacks
 from swingup.reports.progress import console_of
 from swingup.reports.provenance import provenance
 from swingup.reports.video import Recorder, cubic
 from swingup.runs.run import Run, figures
 from swingup.runs.run import closing as closing_line
-from swingup.storage import checkpoint_reader, run_folder, text_file
+from swingup.storage import checkpoint_reader, run_folder, text_file, trusted_modules
 from swingup.training.build import RunBuilder
 from swingup.training.environments import Environments, open_environments
 from swingup.training.options import Options
@@ -54,7 +55,7 @@ def run_training(
     command: str,
     old: Path | None = None,
     context: SeedContext | None = None,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Callbackable = None,
 ) -> Run:
     """Train one run to its end, from a new folder or from the newest checkpoint in `old`.
 
@@ -76,22 +77,28 @@ def training_session(
     command: str,
     old: Path | None = None,
     context: SeedContext | None = None,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Callbackable = None,
 ) -> Generator[None, None, Run]:
     """`run_training` as a generator that pauses before each computation, so that runs can take turns."""
     clock, source = Clock(), None if isinstance(env, str) else env
     if old is not None and (result := finished(old, builder)):
         done = f"finished at step {result['steps']:,}; go on with: swingup resume {old} --steps N"
         (context.console if context else console_of(options.quiet)).print(done)
-        return Run(old, source)
+        return Run(old, source, networks=builder.networks)
     with ExitStack() as stack:
+        for name, word in named_objects(builder.config):
+            trusted_modules.check(word, old or Path(builder.config.from_run or "settings"), name)
         of_all = context.stop if context else None
         stop = StopRequest(of_all) if of_all else stack.enter_context(stop_on_signals())
         # What may fail comes first: before JAX is imported and before there is a run folder.
+        users = [*builder.callbacks(), *as_callbacks(callbacks)]
+        builder.makers()
         envs = stack.enter_context(open_environments(builder.environments(env, options)))
         builder.check(envs.evaluation.spec)
         runtime.prepare(builder.threads, options.require_exact)
         start_jax()
+        if builder.makers() is not None:
+            builder.plan(envs.evaluation.spec, envs.goals)  # tries them, before there is a folder
         begun = old is not None and has_checkpoint(old)
         start = None if begun else builder.start(envs.evaluation.spec, envs.goals)
         folder = old or builder.new_folder(options.run_dir)
@@ -106,8 +113,10 @@ def training_session(
             console.print(f"{builder.title} · {runtime.device_line(builder.threads)}")
         warn_of_threads(builder.threads, console.print)
         training, seen = assemble(
-            builder, envs, folder, options, console, stop, context, clock, callbacks, stack, start
+            builder, envs, folder, options, console, stop, context, clock, users, stack, start
         )
+        if old is not None and run_folder.read_result(old).get("stopped"):
+            stop.reason = ""  # it has stopped, and goes on because the user asks for it
         guard = training.checkpointer.guard
         stack.callback(training.callbacks.tell, "on_end", seen)
         if old is not None:  # only now: a run that cannot be resumed keeps its settings and its result
@@ -125,7 +134,7 @@ def training_session(
         lost = training.checkpointer.lost()
     if lost and context is None:  # whatever --quiet says; a group says it of its seeds
         console_of(quiet=False).print(f"warning: {lost}")
-    return Run(folder, source, result, lost)
+    return Run(folder, source, result, lost, builder.networks)
 
 
 def has_checkpoint(folder: Path) -> bool:
@@ -203,6 +212,7 @@ def assemble(
     """The parts of a run, new or restored from its newest checkpoint; `stack` closes them."""
     from swingup.loops.evaluation import can_restore_episodes
     from swingup.reports.metrics_logger import MetricsLogger
+    from swingup.reports.stock_callbacks import CsvColumns
     from swingup.storage.disk import WriteGuard
     from swingup.training.callbacks import Callbacks
     from swingup.training.checkpointer import Checkpointer, newest
@@ -213,7 +223,9 @@ def assemble(
     if saved is not None:
         builder.held = demos_saved(saved.tensors)
     loop = context.make_loop(builder, envs) if context else builder.loop(envs)
-    logger, guard = MetricsLogger(folder, warn, loop), WriteGuard(folder, warn)
+    loop.every = (*loop.every, *(user.every for user in users if user.every is not None))
+    columns = [user for user in users if isinstance(user, CsvColumns)]
+    logger, guard = MetricsLogger(folder, warn, loop, columns), WriteGuard(folder, warn)
     progress = [context.progress] if context else builder.progress(console)
     callbacks = Callbacks([clock, logger, *progress], users, warn)
     evaluator = builder.evaluator(loop, envs.evaluation, folder, callbacks, stop, guard, remark=logger.remark)
@@ -231,7 +243,7 @@ def assemble(
         loop.begin_with(start)
         checkpointer.save()  # what the run begins with may be gone or different when it is resumed
     training = Training(loop, builder.schedule(), callbacks, evaluator, checkpointer, stop)
-    return training, RunContext(folder, builder.settings, loop, saved is not None, stop.end)
+    return training, RunContext(folder, builder.settings, loop, saved is not None, stop.end, warn)
 
 
 def start_jax() -> None:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from swingup.config.settings import CRITICS, FIELDS, NETWORKS
+from swingup.core.networks import Actor
 from swingup.core.policy import Policy
 from swingup.errors import InputError
 from swingup.storage import checkpoint_reader
 from swingup.storage.model_file import load_model
-from swingup.storage.policy_file import load_policy
+from swingup.storage.other_run import load_policy_of, rows_of_ring
 from swingup.storage.run_folder import find_run, read_config
-from swingup.types import Layout, Spec
+from swingup.types import Spec
 
 if TYPE_CHECKING:
     from swingup.core.engine import Plan
@@ -70,7 +71,10 @@ def network_settings(source: Any, weights: bool = False) -> dict[str, Any]:
         return shaping(vars(read_config(find_run(path))), weights)
     model = load_model(path)
     actor = model.policy.actor
-    policy = {"actor_hidden": actor.hidden, "layer_norm": actor.layer_norm, "activation": actor.activation}
+    policy: dict[str, Any] = {}
+    if isinstance(actor, Actor):
+        options = ("layer_norm", "activation", "residual")
+        policy = {"actor_hidden": actor.hidden} | {name: getattr(actor, name) for name in options}
     return shaping(model.settings, weights) or policy | {"normalize": model.policy.obs_statistics is not None}
 
 
@@ -79,13 +83,6 @@ def shaping(settings: dict[str, Any], weights: bool) -> dict[str, Any]:
     groups = (NETWORKS,) if weights else (NETWORKS, CRITICS)
     names = [name for name in settings if name in FIELDS and FIELDS[name].group in groups]
     return {name: settings[name] for name in names}
-
-
-def load_policy_of(path: Path) -> Policy:
-    """The policy of a saved model, or the last one of a run's folder."""
-    if path.is_file():
-        return load_policy(path)
-    return load_policy(find_run(path) / "policy" / "last.safetensors")
 
 
 def check_actor(plan: Plan, policy: Policy, source: str) -> None:
@@ -157,25 +154,6 @@ def canonical(names: Iterable[str]) -> dict[str, str]:
         for name, m in found.items()
         if not m or (m[1], m[2]) in adams
     }
-
-
-def rows_of_ring(ring: np.ndarray, added: int, layout: Layout, capacity: int, source: str) -> np.ndarray:
-    """The newest rows[M, W] of another run's replay ring[C, N, W], at most `capacity`, in order of time.
-
-    The rows of an environment follow each other; the last of them is marked as an episode's last.
-    """
-    c, n, width = ring.shape
-    if width != layout.width or ring.dtype != np.float32 or not added:
-        raise InputError(
-            f"{source}: its replay has rows of {width} numbers and {added} steps, "
-            f"this run's rows have {layout.width}; choose a run on such an environment"
-        )
-    held = min(added, c, max(capacity // n, 1))
-    rows = ring[(added - held + np.arange(held)) % c]
-    if not np.isfinite(rows).all():
-        raise InputError(f"{source}: its replay is not finite; choose another run")
-    layout.unpack(rows[-1]).last[:] = 1
-    return np.ascontiguousarray(rows.swapaxes(0, 1)).reshape(-1, width)
 
 
 # The counters of a snapshot that a saved model keeps beside its learner.

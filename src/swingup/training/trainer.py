@@ -60,7 +60,11 @@ def train_loop(run: Training) -> Generator[None, None, Evaluation | None]:
         if schedule.save_due(before, loop) or evaluator.best_step == loop.steps:
             # The last one is saved before the closing evaluation; a longer run has an ordinary one there.
             checkpointer.save(before_evaluation=schedule.is_over(loop))
-    return None if stop.interrupted else evaluator.evaluate_final()
+    if stop.interrupted:
+        return None
+    if stop.reason and checkpointer.step != loop.steps:
+        checkpointer.save()  # a run that is killed from here on still stops at this step
+    return evaluator.evaluate_final()
 
 
 def train(run: Training, context: RunContext) -> Generator[None, None, Evaluation | None]:
