@@ -96,6 +96,11 @@ def test_the_stable_baselines_spelling(how, tmp_path):
     again = swingup.DDPG.load(tmp_path / "model")
     assert again.predict(obs)[0].tobytes() == action.tobytes()
     assert again.learn(10).loop.steps == 70
+    model.save(tmp_path / "alone", learner=False)
+    alone = swingup.DDPG.load(tmp_path / "alone")
+    assert alone.predict(obs)[0].tobytes() == action.tobytes()
+    with pytest.raises(swingup.InputError, match="cannot go on learning"):
+        alone.learn(10)
 
 
 def test_td3_is_the_same_with_three_settings(tmp_path):
@@ -111,9 +116,12 @@ def test_td3_is_the_same_with_three_settings(tmp_path):
         swingup.TD3()
 
 
-def test_predict_before_learning_says_what_to_do():
-    with pytest.raises(swingup.InputError, match="call learn"):
-        swingup.DDPG("Pendulum-v1").predict(np.zeros(3))
+def test_an_untrained_model_acts_with_its_initial_weights():
+    model = swingup.DDPG("Pendulum-v1", **TINY)
+    before = model.predict(np.ones(3))[0]
+    assert before.shape == (1,)
+    assert abs(before[0]) < 0.1  # last layers begin within 3e-3
+    assert model.learn(20).predict(np.ones(3))[0] == before  # a warm-up changes no weights
 
 
 def test_a_multi_dimensional_box_and_a_dict_train(tmp_path):
@@ -179,10 +187,10 @@ def test_loading_refuses_an_environment_with_other_bounds(tmp_path, counting):
         swingup.DDPG.load(tmp_path / "p", lambda: counting(low=-0.1, high=0.1))
 
 
-def test_what_reset_returns_is_refused_with_the_way_out():
-    model = swingup.DDPG("Pendulum-v1", **TINY).learn(80)
-    with pytest.raises(swingup.InputError, match="give it obs alone"):
-        model.predict(gymnasium.make("Pendulum-v1").reset())
+def test_what_reset_returns_is_taken_for_its_observation():
+    model, env = swingup.DDPG("Pendulum-v1", **TINY), gymnasium.make("Pendulum-v1")
+    given, alone = env.reset(seed=3), env.reset(seed=3)[0]
+    np.testing.assert_array_equal(model.predict(given)[0], model.predict(alone)[0])
 
 
 def test_gradient_steps_follow_train_freq_steps_of_all_environments():

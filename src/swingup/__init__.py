@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 PUBLIC = {
     "train": "api",
     "resume": "api",
-    "load": "runs.run",
+    "load": "runs.group",
     "load_policy": "storage.policy_file",
     "report": "runs.html_report",
     "Run": "runs.run",
@@ -22,8 +22,8 @@ PUBLIC = {
     "SaveEvery": "reports.stock_callbacks",
     "CsvColumns": "reports.stock_callbacks",
     "Config": "config.settings",
-    "DDPG": "sb3",
-    "TD3": "sb3",
+    "DDPG": "sb3.model",
+    "TD3": "sb3.model",
     "Policy": "core.policy",
     "InputError": "errors",
     "EnvFault": "errors",
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from swingup.reports.stock_callbacks import StopOnNoImprovement as StopOnNoImprovement
     from swingup.reports.stock_callbacks import StopOnReturn as StopOnReturn
     from swingup.runs.group import Group as Group
+    from swingup.runs.group import load as load
     from swingup.runs.html_report import report as report
     from swingup.runs.run import Run as Run
-    from swingup.runs.run import load as load
     from swingup.sb3 import DDPG as DDPG
     from swingup.sb3 import TD3 as TD3
     from swingup.storage.policy_file import load_policy as load_policy

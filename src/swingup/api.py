@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from swingup.cluster.train import train_on_cluster
+from swingup.config.keywords import Settings
 from swingup.config.presets import base
 from swingup.config.settings import Config, apply, named_objects
+from swingup.config.signature import shows_settings
 from swingup.envs.gym_env import GymEnv
 from swingup.envs.registry import factory
 from swingup.errors import EnvFault, InputError
@@ -28,9 +30,33 @@ if TYPE_CHECKING:
 
 
 @overload
-def train(env: Any, *, seeds: None = None, **settings: Any) -> Run: ...
+def train(
+    env: Any,
+    *,
+    preset: str = ...,
+    seeds: None = ...,
+    run_dir: str | Path | None = ...,
+    quiet: bool = ...,
+    record: bool = ...,
+    render: bool = ...,
+    callbacks: Callbackable = ...,
+    networks: Makers | str | None = ...,
+    warmup_policy: Callable[[Any], Any] | None = ...,
+    **settings: Unpack[Settings],
+) -> Run: ...
 @overload
-def train(env: Any, *, seeds: str | int | Sequence[int], **settings: Any) -> Group: ...
+def train(
+    env: Any,
+    *,
+    preset: str = ...,
+    seeds: str | int | Sequence[int],
+    seeds_mode: str = ...,
+    run_dir: str | Path | None = ...,
+    quiet: bool = ...,
+    networks: Makers | str | None = ...,
+    **settings: Unpack[Settings],
+) -> Group: ...
+@shows_settings
 def train(
     env: Any,
     *,
@@ -44,7 +70,7 @@ def train(
     callbacks: Callbackable = None,
     networks: Makers | str | None = None,
     warmup_policy: Callable[[Any], Any] | None = None,
-    **settings: Any,
+    **settings: Unpack[Settings],
 ) -> Run | Group:
     """Train a policy and return its run; with `seeds`, train one run per seed and return their group.
 
@@ -66,13 +92,17 @@ def train(
         trusted_modules.allow(env)
     name = env if isinstance(env, str) else name_of_source(env)
     makers = networks if networks is not None and not isinstance(networks, str) else None
-    settings |= {} if networks is None else {"networks": name_makers(makers) if makers else networks}
-    kept = (settings.get("from_keep"), settings.get("keep"))
-    taken = network_settings(settings.get("from_run"), "weights" in kept)
-    builder = RunBuilder(apply(base(name, preset), {"env": name, **taken, **settings}, "train"), makers)
-    for _, word in named_objects(apply(Config(), settings, "train")):  # not what --from has named
+    values: dict[str, Any] = dict(settings)
+    values |= {} if networks is None else {"networks": name_makers(makers) if makers else networks}
+    other = values.pop("env_preset", "auto")
+    kept = (values.get("from_keep"), values.get("keep"))
+    taken = network_settings(values.get("from_run"), "weights" in kept)
+    begin = base(name, preset, env_preset=other)
+    builder = RunBuilder(apply(begin, {"env": name, **taken, **values}, "train"), makers)
+    for _, word in named_objects(apply(Config(), values, "train")):  # not what --from has named
         trusted_modules.allow(word)
-    arguments = ", ".join(f"{k}={v!r}" for k, v in {"preset": preset, **settings}.items())
+    given = {"preset": preset, "env_preset": other, **values}
+    arguments = ", ".join(f"{k}={v!r}" for k, v in given.items())
     options = Options(Path(run_dir) if run_dir else None, quiet, record, render)
     command = f"swingup.train({name!r}, {arguments})"
     builder.warmup_policy = warmup_policy

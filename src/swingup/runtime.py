@@ -43,6 +43,13 @@ def prepare(threads: int, exact: bool = False) -> None:
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
+def use_cpu() -> None:
+    """Let JAX compute on the CPU, in this process and its children; call it before JAX computes anything."""
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    if "jax" in sys.modules:
+        sys.modules["jax"].config.update("jax_platforms", "cpu")
+
+
 def in_forked_children(restore: Callable[[], None]) -> None:
     """Call `restore` in every process that is forked from this one, before a signal is delivered to it."""
     held = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)

@@ -144,7 +144,7 @@ def test_a_config_file_is_utf8_in_every_locale(tmp_path):
     (tmp_path / "mine.toml").write_text("# Größe\nhidden = [8]\n", encoding="utf-8")
     code = (
         "import locale, sys, pathlib; assert locale.getencoding().lower() != 'utf-8'\n"
-        "from swingup.config.presets import read_toml; print(read_toml(pathlib.Path(sys.argv[1])))"
+        "from swingup.config.toml_file import read_toml; print(read_toml(pathlib.Path(sys.argv[1])))"
     )
     words = [sys.executable, "-X", "utf8=0", "-c", code, str(tmp_path / "mine.toml")]
     around = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": ":".join(sys.path)}

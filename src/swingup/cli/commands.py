@@ -15,11 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from swingup import runtime
 from swingup.cli import output
+from swingup.cli.cleanrl import translated
 from swingup.cli.flags import parse, show_help
 from swingup.cli.sweep import Sweep, finish_sweep, sweep
 from swingup.config.fields import check_ranges, setting
-from swingup.config.presets import base, pick
+from swingup.config.presets import base, pick, resolved
 from swingup.config.presets import presets as every_preset
 from swingup.config.settings import Config, named_objects
 from swingup.errors import InputError
@@ -49,6 +51,8 @@ class Command(NamedTuple):
 def run_command(name: str, words: list[str]) -> int:
     """Parse the words of a command and run it; `--help` anywhere among them prints its flags."""
     command = COMMANDS[name]
+    if name == "train":
+        words = translated(words)
     if {"-h", "--help"} & set(words):
         show_help(
             command.takes, name, **defaults_of(command, name, [w for w in words if w not in ("-h", "--help")])
@@ -78,7 +82,7 @@ def defaults_of(command: Command, name: str, words: list[str]) -> dict[str, Any]
         return {"episodes": EPISODES[name]} if name in EPISODES else {}
     first = parse(command.takes, name, words)
     env = first.settings.env or ("Pendulum-v1" if command.takes is Bench else "")
-    begin = base(env, first.settings.preset, first.config)
+    begin = base(env, first.settings.preset, first.config, first.settings.env_preset)
     if command.takes is Train and resumed(first) is not None:
         return dataclasses.asdict(begin)  # the run has settings of its own, and its source may be gone
     kept = (first.settings.from_keep, begin.from_keep)
@@ -93,7 +97,10 @@ class Train:
     settings: Config
     reporting: Options
     config: Path | None = setting(
-        None, "A TOML file of settings, one a line: gamma = 0.98.", first=True, aliases="conf-file"
+        None,
+        "A file of settings: TOML (gamma = 0.98), JSON (a run's config.json) or YAML (RL Zoo's).",
+        first=True,
+        aliases="conf-file",
     )
     seeds: str | None = setting(
         None,
@@ -120,9 +127,12 @@ def train(wanted: Train, words: list[str]) -> int:
     if not wanted.settings.env:
         raise InputError("train: which environment? For example: swingup train Pendulum-v1")
     refuse_two_countings(words)
-    preset = pick(wanted.settings.preset, wanted.settings.env).name
-    builder = RunBuilder(replace(wanted.settings, preset=preset))
+    builder = RunBuilder(resolved(wanted.settings))
     options = replace(wanted.reporting, quiet=wanted.reporting.quiet or wanted.json)
+    if not options.cuda:
+        runtime.use_cpu()
+    if options.track and wanted.seeds is not None:
+        raise InputError("--track: of a single run; leave --seeds out, or leave --track out")
     if wanted.resume and options.run_dir is None:
         raise InputError("--resume: of which run? Name its folder with --run-dir, or use: swingup resume RUN")
     old = resumed(wanted)
@@ -284,7 +294,7 @@ EPISODES = {"eval": 100, "watch": 3, "video": 1}
 def evaluate(wanted: Play, words: list[str]) -> int:
     """swingup eval RUN: greedy episodes on fresh environments."""
     from swingup.runs import group
-    from swingup.runs.run import load
+    from swingup.runs.run import Run
 
     assert wanted.run is not None
     started, which = time.monotonic(), (wanted.episodes, wanted.seed, wanted.best, wanted.within)
@@ -293,7 +303,7 @@ def evaluate(wanted: Play, words: list[str]) -> int:
             runs = group.Group(wanted.run)
             result = group.evaluate(runs, *which)
         else:
-            run = load(wanted.run)
+            run = Run(wanted.run)
             evaluation = run.evaluate(*which)
     if not is_group(wanted.run):
         return output.conclude_evaluation(run, evaluation, time.monotonic() - started, wanted.json)
@@ -306,22 +316,22 @@ def evaluate(wanted: Play, words: list[str]) -> int:
 
 def watch(wanted: Play, words: list[str]) -> int:
     """swingup watch RUN: greedy episodes in a window."""
-    from swingup.runs.run import load
+    from swingup.runs.run import Run
 
     refuse_within(wanted, "watch")
-    started, run = time.monotonic(), load(wanted.run or Path())
+    started, run = time.monotonic(), Run(wanted.run or Path())
     evaluation = run.watch(wanted.episodes, wanted.seed, wanted.best)
     return output.conclude_evaluation(run, evaluation, time.monotonic() - started, wanted.json)
 
 
 def video(wanted: Play, words: list[str]) -> int:
     """swingup video RUN: greedy episodes as MP4 files."""
-    from swingup.runs.run import load
+    from swingup.runs.run import Run
 
     refuse_within(wanted, "video")
     many = "1 greedy episode" if wanted.episodes == 1 else f"{wanted.episodes} greedy episodes"
     with output.working(f"filming {many} of {wanted.run}"):
-        clips = load(wanted.run or Path()).film(wanted.episodes, wanted.seed, wanted.best)
+        clips = Run(wanted.run or Path()).film(wanted.episodes, wanted.seed, wanted.best)
     for clip in clips:
         if wanted.json:
             output.emit({"video": str(clip.path), "return": clip.ret, "length": clip.length})
@@ -354,9 +364,9 @@ def export(wanted: Export, words: list[str]) -> int:
     """swingup export RUN: the policy as a file, and how it agrees with the trainer's."""
     from swingup.export.formats import examine
     from swingup.export.parity import Parity
-    from swingup.runs.run import load
+    from swingup.runs.run import Run
 
-    run = load(wanted.run or Path())
+    run = Run(wanted.run or Path())
     with output.working(f"exporting the policy of {wanted.run}"):
         path = run.export(wanted.format, wanted.output, wanted.best)
         found = examine(run.best if wanted.best else run.policy, path, wanted.format)
@@ -467,7 +477,9 @@ class Bench:
     """Train for some seconds: steps per second, speed of the matrix products, and where other time goes."""
 
     settings: Config
-    config: Path | None = setting(None, "A TOML file of settings, one a line: gamma = 0.98.")
+    config: Path | None = setting(
+        None, "A file of settings: TOML (gamma = 0.98), JSON (a run's config.json) or YAML (RL Zoo's)."
+    )
     json: bool = setting(False, JSON)
 
 
@@ -476,9 +488,7 @@ def bench(wanted: Bench, words: list[str]) -> int:
     from swingup.tools.bench import bench as measure
     from swingup.tools.bench import show
 
-    builder = RunBuilder(
-        replace(wanted.settings, preset=pick(wanted.settings.preset, wanted.settings.env).name)
-    )
+    builder = RunBuilder(resolved(wanted.settings))
     with output.working("training and measuring, some seconds"):
         report = measure(builder)
     return output.tell(wanted.json, dataclasses.asdict(report), partial(show, report))

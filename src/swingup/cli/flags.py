@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
-from swingup.config.fields import Field, aliases, fields, from_words, owner
+from swingup.config.fields import Field, aliases, as_typed, fields, from_words, owner
 from swingup.errors import InputError, nearest
 
 FIRST = "used most"
@@ -136,15 +136,6 @@ def add(
     else:
         options["metavar"], names = names[0], (wanted[0].name,)
     group.add_argument(*names, action=Store, wanted=wanted, every=every, command=command, **options)
-
-
-def as_typed(value: Any) -> str:
-    """A default as it is typed on the command line."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if value is None or value == "":
-        return "none"
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def normalized(kind: Any, argv: Sequence[str]) -> list[str]:

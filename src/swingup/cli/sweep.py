@@ -9,7 +9,7 @@ from pathlib import Path
 from swingup.cli import output
 from swingup.cli.flags import parse
 from swingup.config.fields import setting
-from swingup.config.presets import pick
+from swingup.config.presets import resolved
 from swingup.config.settings import Config
 from swingup.errors import InputError
 from swingup.storage import trusted_modules
@@ -73,10 +73,9 @@ def sweep(wanted: Sweep, words: list[str]) -> int:
     if parse(Sweep, "sweep", words).settings.env:
         trusted_modules.allow(wanted.settings.env)
     trusted_modules.check(wanted.settings.env, wanted.config or Path("settings"))
-    preset = pick(wanted.settings.preset, wanted.settings.env).name
     threads = any(word.replace("_", "-").split("=")[0] == "--threads" for word in words)
     count = wanted.settings.threads if threads else 1  # as seeds side by side have
-    builder = RunBuilder(replace(wanted.settings, preset=preset, threads=count))
+    builder = RunBuilder(replace(resolved(wanted.settings), threads=count))
     what = sweeps.Wanted(wanted.space, wanted.trials, numbers(wanted.seeds), wanted.prune, wanted.storage)
     command = shlex.join(["swingup", "sweep", *words])
     try:

@@ -6,17 +6,13 @@ before, as in every loop. Rows are put together in the order of the environments
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from swingup.cluster.fleet import ClusterLost, State
 from swingup.cluster.loop import RemoteLoop, joined
 from swingup.cluster.messages import Collected
-from swingup.core import engine
 from swingup.core.engine import Plan
 from swingup.loops.base import IterationResult
 from swingup.training.signals import Interrupted
@@ -27,7 +23,6 @@ class LockstepLoop(RemoteLoop):
 
     def __init__(self, plan: Plan, *args: Any, **options: Any):
         super().__init__(plan, *args, **options)
-        self.truncate = jax.jit(partial(truncate_newest, plan), donate_argnums=0)
         self.samples = 0  # of the noise, for each environment, before the rows that are being collected
         self.learning = False  # whether the iteration before that one learnt
 
@@ -74,7 +69,7 @@ class LockstepLoop(RemoteLoop):
         if lost.any():
             every = np.zeros(self.plan.n, bool)
             every[self.fleet.shares[w].first :][: len(lost)] = lost
-            self.state = self.truncate(self.state, every)
+            self.state = self.mark_running(self.state, every)
             self.forget(every)
 
     def host_state(self) -> State:
@@ -84,13 +79,3 @@ class LockstepLoop(RemoteLoop):
     def go_on(self, host: State) -> None:
         self.samples = int(host["samples"])
         self.begin(bool(host["learning"]), 0)
-
-
-def truncate_newest(plan: Plan, state: engine.State, where: Any) -> engine.State:
-    """The state with the newest transitions of the environments in where[N] marked as an episode's last."""
-    replay = state.replay
-    newest = (replay.added - 1) % replay.rows.shape[0]
-    column = plan.agent.layout.obs_size + plan.agent.layout.action_size + 2
-    last = jnp.where(where, 1, replay.rows[newest, :, column])
-    rows = replay.rows.at[newest, :, column].set(last)
-    return state._replace(replay=replay._replace(rows=rows))

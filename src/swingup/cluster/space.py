@@ -12,14 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from swingup.config.fields import Field, from_value
-from swingup.config.presets import read_toml
 from swingup.config.settings import FIELDS, Config, check_ranges
+from swingup.config.toml_file import read_toml
 from swingup.errors import InputError, nearest
 
 SPACES = Path(__file__).parent / "spaces"
 
 # Settings that a trial cannot choose: they say what is trained, for how long, or on what.
-FIXED = {"env", "preset", "seed", "steps", "episodes", "episode_lines", "workers", "devices", "threads"}
+FIXED = {
+    "env",
+    "preset",
+    "env_preset",
+    "seed",
+    "steps",
+    "episodes",
+    "episode_lines",
+    "workers",
+    "devices",
+    "threads",
+}
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def begin(builder: RunBuilder, wanted: Wanted, options: Options, command: str) -
     space = read_space(wanted.space, builder.config)
     with open_environments(builder.environments(builder.env, options)) as envs:
         builder.check(envs.evaluation.spec)
-    folder = builder.new_folder(options.run_dir, "sweep")
+    folder = builder.new_folder(options, "sweep")
     about = {
         "settings": builder.settings,
         "space": as_tables(space),

@@ -17,7 +17,7 @@ from swingup.reports.wording import number
 from swingup.storage import text_file
 
 # Of a run's settings, those that say nothing about what was found to be good.
-PERSONAL = {"env", "preset", "seed", "episode_lines"}
+PERSONAL = {"env", "preset", "env_preset", "seed", "episode_lines"}
 
 
 def outcome(sweep: SweepFolder, study: Any, seconds: float) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def write_preset(sweep: SweepFolder, found: dict[str, Any]) -> None:
     if (best := found["best"]) is None:
         return
     config = apply(sweep.config, best["settings"], "best trial")
-    before, now = asdict(base(config.env, config.preset)), asdict(config)
+    before, now = asdict(base(config.env, config.preset, env_preset=config.env_preset)), asdict(config)
     values = {k: v for k, v in now.items() if k not in PERSONAL and (v != before[k] or k in best["settings"])}
     seeds = len(sweep.seeds)
     lines = [
@@ -78,6 +78,7 @@ def write_preset(sweep: SweepFolder, found: dict[str, Any]) -> None:
         "",
         f"env = {toml(config.env)}",
         f"preset = {toml(config.preset)}",
+        f"env_preset = {toml(config.env_preset)}",
         *(f"{name} = {toml(value)}" for name, value in values.items()),
     ]
     text = "\n".join(lines) + "\n"

@@ -30,8 +30,8 @@ class ClusterBuilder(RunBuilder):
         self.options, self.folder = options, Path()
         self.fleet: Fleet | None = None
 
-    def new_folder(self, run_dir: Path | None, label: str | None = None) -> Path:
-        self.folder = super().new_folder(run_dir, label)
+    def new_folder(self, options: Options, label: str | None = None) -> Path:
+        self.folder = super().new_folder(options, label)
         return self.folder
 
     def loop(self, envs: Environments, **device: Any) -> Loop:

@@ -209,6 +209,15 @@ def from_value(field: Field, value: Any, where: str) -> Any:
     )
 
 
+def as_typed(value: Any) -> str:
+    """A value as it is typed on the command line."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if value is None or value == "":
+        return "none"
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 def is_number(value: Any, kind: type) -> bool:
     """Whether a value is a number (not a bool), and a whole one if `kind` is int."""
     if not isinstance(value, numbers.Real) or isinstance(value, (bool, np.bool_)):

@@ -48,6 +48,12 @@ class Config:
         RUN,
         first=True,
     )
+    env_preset: str = setting(
+        "auto",
+        "Whose settings an algorithm's preset (td3, d4pg) is combined with: auto is the environment's own "
+        "preset, none leaves all to the algorithm's.",
+        RUN,
+    )
     seed: int = setting(
         0,
         "Seed of every random choice: the same seed and settings give the same bytes.",
@@ -245,19 +251,32 @@ class Config:
         values="(0, 1]",
     )
     n_step: int = setting(
-        1, "Rewards summed before the value is bootstrapped (D4PG has 5).", TARGETS, values="[1, 1000]"
+        1,
+        "Rewards summed before the value is bootstrapped (D4PG has 5).",
+        TARGETS,
+        values="[1, 1000]",
+        aliases="n-steps",
     )
     delay: int = setting(
-        1, "Critic steps for each step of the actor and the targets (TD3 has 2).", TARGETS, values="[1, 64]"
+        1,
+        "Critic steps for each step of the actor and the targets (TD3 has 2).",
+        TARGETS,
+        values="[1, 64]",
+        aliases="policy-delay policy-frequency",
     )
     smoothing: float | None = setting(
         None,
         "Noise on the target's action, in units of half the action range (TD3 has 0.2).",
         TARGETS,
         values="(0, 10]",
+        aliases="target-policy-noise policy-noise",
     )
     smoothing_clip: float = setting(
-        0.5, "Where the noise of --smoothing is clipped.", TARGETS, values="(0, 10]"
+        0.5,
+        "Where the noise of --smoothing is clipped.",
+        TARGETS,
+        values="(0, 10]",
+        aliases="target-noise-clip noise-clip",
     )
     reward_scale: float | None = setting(
         None,
@@ -336,6 +355,15 @@ class Config:
     )
     sigma_end: float | None = setting(
         None, "Change --sigma linearly to this by the end of the run.", EXPLORATION, values="[0, 10]"
+    )
+    ou_theta: float = setting(
+        0.15, "How fast the noise ou returns to zero, per unit of time.", EXPLORATION, values="(0, 1000]"
+    )
+    ou_dt: float = setting(
+        1.0,
+        "Time of a step of the noise ou: 1 in the DDPG paper, 0.01 in Stable-Baselines3.",
+        EXPLORATION,
+        values="(0, 1000]",
     )
     uniform: bool = setting(
         True,

@@ -195,6 +195,20 @@ def add_to_replay(plan: Plan, state: State, rows) -> State:
     return state._replace(replay=ring, learner=learner, tree=tree)
 
 
+def fill_replay(plan: Plan, state: State, rows) -> State:
+    """The state with the newest of rows[T, N, W] as its replay, which ends there as if truncated.
+
+    Whole blocks are kept. Running statistics are of these rows where they have none yet.
+    """
+    kept = min(len(rows), len(state.replay.rows)) // plan.block * plan.block
+    tree = None if state.tree is None else prioritized.init(state.replay.rows.shape[0] * plan.columns)
+    empty = state._replace(replay=replay_buffer.clear(state.replay), tree=tree)
+    filled = fill(plan, empty, jnp.asarray(rows, state.replay.rows.dtype)[len(rows) - kept :])
+    seen = state.learner.obs_statistics
+    learner = filled.learner if seen is not None and not seen.total else state.learner
+    return filled._replace(replay=replay_buffer.truncate(plan.agent.layout, filled.replay), learner=learner)
+
+
 def learn(plan: Plan, state: State, rows) -> tuple[State, Metrics]:
     """Store rows[K, M, W], then take `updates` gradient steps for each environment step on new minibatches.
 
@@ -262,15 +276,6 @@ def fill(plan: Plan, state: State, rows) -> State:
     """Store rows[T, N, W] that this run has not collected; T is a multiple of the plan's block."""
     blocks = rows.reshape(-1, plan.block, *rows.shape[1:])
     return jax.lax.scan(lambda state, block: (add_to_replay(plan, state, block), None), state, blocks)[0]
-
-
-def mark_newest(plan: Plan, state: State) -> State:
-    """The state with the newest transition of each environment marked as an episode's last."""
-    rows, added = state.replay
-    column = plan.agent.layout.obs_size + plan.agent.layout.action_size + 2
-    newest = (added - 1) % rows.shape[0]
-    marked = rows.at[newest, :, column].set(jnp.where(added > 0, 1, rows[newest, :, column]))
-    return state._replace(replay=state.replay._replace(rows=marked))
 
 
 def first_actions(plan: Plan, filled: int, state: State, obs) -> tuple[Behaviour, Actors, Any]:

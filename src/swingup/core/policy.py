@@ -39,6 +39,14 @@ class Policy:
     history: History | None = None
     memory: Memory = field(default_factory=lambda: Memory(), compare=False, repr=False)
 
+    def __repr__(self) -> str:
+        """The policy in a line: its environment, sizes and layers."""
+        s, layers = self.spec, "-".join(map(str, getattr(self.actor, "hidden", ())))
+        shape = f"{s.obs_size} observations, {s.action_size} actions" + (
+            f", layers {layers}" if layers else ""
+        )
+        return f"Policy({s.env}: {shape}{', normalised' if self.obs_statistics is not None else ''})"
+
     def __call__(self, obs: Any) -> np.ndarray:
         """The action for one observation, or the actions for a batch."""
         x = self.flat(obs) if isinstance(obs, (dict, tuple)) else np.asarray(obs, np.float32)
@@ -51,6 +59,12 @@ class Policy:
             f"policy: {self.spec.env} has observations of shape {shape}, this array has {x.shape}; "
             "give one observation or a batch"
         )
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
+    ) -> tuple[np.ndarray, Any]:
+        """The action and the state unchanged, as Stable-Baselines3's `evaluate_policy` asks for them."""
+        return self(observation), state
 
     def flat(self, obs: Any) -> np.ndarray:
         """A Dict or Tuple observation as obs[O]; ValueError if a part of it is missing."""

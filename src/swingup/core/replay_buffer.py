@@ -33,6 +33,14 @@ def clear(replay: Replay) -> Replay:
     return replay._replace(added=jnp.zeros_like(replay.added))
 
 
+def truncate(layout: Layout, replay: Replay, where=True) -> Replay:
+    """The same replay, the newest transitions of the environments in where[N] marked as an episode's last."""
+    newest = (replay.added - 1) % replay.rows.shape[0]
+    steps = layout.unpack(replay.rows[newest])
+    marked = steps._replace(last=jnp.where(where & (replay.added > 0), 1, steps.last))
+    return replay._replace(rows=replay.rows.at[newest].set(layout.pack(marked)))
+
+
 def add(replay: Replay, rows) -> Replay:
     """Write rows[K, N, W]; K must divide the ring's length C, so that a block never wraps (else ValueError).
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from swingup.core import engine
+from swingup.core import engine, replay_buffer
 from swingup.core.agent import Behaviour, Learner, Metrics
 from swingup.core.engine import Actors, Plan, State
 from swingup.core.named_arrays import flatten_named, unflatten_named
@@ -189,9 +189,10 @@ class LoopBase:
                 state = state._replace(demos=shown)
         return state
 
-    def mark_running(self, state: State) -> State:
-        """A state (donated) whose newest transitions are marked as an episode's last: others will follow."""
-        return jax.jit(partial(engine.mark_newest, self.plan), donate_argnums=0)(state)
+    def mark_running(self, state: State, where: Any = True) -> State:
+        """A state (donated) whose newest transitions, of the environments in where[N], end their episodes."""
+        mark = partial(replay_buffer.truncate, self.plan.agent.layout)
+        return state._replace(replay=jax.jit(mark, donate_argnums=0)(state.replay, where))
 
     def saved_demos(self, saved: Snapshot) -> Replay | None:
         """The demonstrations of a snapshot that are kept beside replay; InputError if they do not fit."""

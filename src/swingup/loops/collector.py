@@ -16,13 +16,21 @@ class HostCollector:
 
     obs[N, O]: the observations for which the next actions are chosen. At an episode's end that is the first
     one of the next episode, while the row keeps the true successor. first: the number in the run of the first
-    environment, where others are stepped elsewhere; relabeller: adds relabelled rows.
+    environment, where others are stepped elsewhere; relabeller: adds relabelled rows; begun[N]:
+    episodes begun before.
     """
 
-    def __init__(self, env: VectorEnv, seed: int, first: int = 0, relabeller: Relabeller | None = None):
+    def __init__(
+        self,
+        env: VectorEnv,
+        seed: int,
+        first: int = 0,
+        relabeller: Relabeller | None = None,
+        begun: np.ndarray | None = None,
+    ):
         self.env, self.seed, self.first, self.relabeller = env, seed, first, relabeller
         self.layout = Layout(env.spec.obs_size, env.spec.action_size)
-        self.begun = np.zeros(env.n, np.int64)
+        self.begun = np.zeros(env.n, np.int64) if begun is None else begun.copy()
         self.ret, self.length = np.zeros(env.n), np.zeros(env.n, np.int64)
         # The actions of each running episode: repeated from its seed, they restore it.
         self.journals: list[list[np.ndarray]] = [[] for _ in range(env.n)]

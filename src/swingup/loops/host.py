@@ -258,6 +258,32 @@ class HostLoop(LoopBase):
             actors, self.behaviour, self.collector.obs, np.float32(every)
         )
 
+    def set_env(self, env: VectorEnv) -> None:
+        """Go on in other environments, or in the same ones anew; running episodes end as if truncated.
+
+        Their number, sizes and bounds must be those of before.
+        """
+        while self.in_flight:
+            self.step(ahead=False)
+        self.env, self.spec, self.fault = env, env.spec, None
+        seed, begun = self.collector.seed, self.collector.begun
+        self.collector = HostCollector(env, seed, relabeller=self.relabeller, begun=begun)
+        self.state = self.mark_running(self.state)
+        replay = self.state.replay
+        if self.relabeller is not None:
+            self.relabeller.restore(np.asarray(replay.rows), int(replay.added), np.ones(self.plan.n, bool))
+        self.q_max[:] = 0
+        self.choose_again(np.ones(self.plan.n, bool))
+
+    def set_replay(self, rows: np.ndarray) -> None:
+        """Replace replay by the newest of rows[T, N, W]; the warm-up is over where they are enough for it."""
+        self.state = engine.fill_replay(self.plan, self.state, rows)
+        ring = self.state.replay
+        self.filled = int(ring.added) // self.plan.block
+        if self.relabeller is not None:
+            self.relabeller.restore(np.asarray(ring.rows), int(ring.added), np.zeros(self.plan.n, bool))
+        self.behaviour, self.latest = (device_copy(algorithm.behaviour(self.state.learner)) for _ in range(2))
+
     def set_learner(self, learner: Learner) -> None:
         self.state = self.state._replace(learner=device_copy(learner))
         self.behaviour, self.latest = (device_copy(algorithm.behaviour(self.state.learner)) for _ in range(2))

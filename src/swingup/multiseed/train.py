@@ -46,7 +46,7 @@ def train_seeds(builder: RunBuilder, env: Any, wanted: Seeds, options: Options, 
     preflight(builder, env, options)
     if mode == "process":
         packed(builder.env, None if isinstance(env, str) else env)
-    folder = builder.new_folder(options.run_dir, f"{len(builders)}-seeds")
+    folder = builder.new_folder(options, f"{len(builders)}-seeds")
     for each in builders:
         (folder / f"seed-{each.seed}").mkdir()
         run_folder.write_settings(folder / f"seed-{each.seed}", each.settings)
@@ -97,6 +97,8 @@ def train_unfinished(
             count = seeds_at_a_time(todo, builder.threads)
             how = "in one program" if group.mode == "vmap" else f"{count} at a time"
             console.print(f"{builder.env} · preset {builder.preset} · {len(todo)} seeds, {how}")
+            for line in builder.origins:
+                console.print(f"  {line}")
             order = Order(options, command)
             if group.mode == "vmap":
                 train_in_one_program(group, todo, order, stop, view)

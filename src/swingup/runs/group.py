@@ -9,10 +9,12 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from swingup.core.custom_networks import Makers
 from swingup.errors import InputError
+from swingup.reports.wording import number
 from swingup.runs.run import Run
 from swingup.runs.statistics import ENOUGH, expanded, interval, iqm
-from swingup.storage.run_folder import find_group, read_result
+from swingup.storage.run_folder import find_group, is_group, read_result
 from swingup.storage.text_file import read_json
 
 Mode = Literal["auto", "process", "vmap"]
@@ -40,7 +42,13 @@ class Group:
         self.mode: Mode = self.about["mode"]
 
     def __repr__(self) -> str:
-        return f"Group({str(self.folder)!r})"
+        """The group in a line: folder, environment, seeds and what they reached."""
+        what, done = (
+            f"Group({str(self.folder)!r}: {self.about['env']}",
+            len(self.seeds) - len(self.unfinished),
+        )
+        reached = f", interquartile mean {number(self.result['iqm'])}" if done else ""
+        return f"{what}, {done} of {len(self.seeds)} seeds finished{reached})"
 
     def path(self, seed: int) -> Path:
         """The run folder of a seed."""
@@ -74,6 +82,14 @@ class Group:
         means = {seed: result["mean"] if result else None for seed, result in results.items()}
         failed = {"failed": {str(k): v for k, v in self.failed.items()}} if self.failed else {}
         return {**summary(means), **failed, "seconds": round(self.seconds, 2), "run": str(self.folder)}
+
+
+def load(folder: str | Path, env: Any = None, networks: Makers | None = None) -> Run | Group:
+    """Open the folder of a run or of a group. env: the environment, where it was an object or a function.
+
+    networks: the makers of the run's own networks, where they cannot be imported by name.
+    """
+    return Group(folder, env) if is_group(Path(folder)) else Run(folder, env, networks=networks)
 
 
 def summary(means: dict[int, float | None]) -> dict[str, Any]:

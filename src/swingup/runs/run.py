@@ -58,7 +58,14 @@ class Run:
         self.source, self.just_now, self.lost = env, result or {}, lost
 
     def __repr__(self) -> str:
-        return f"Run({str(self.folder)!r})"
+        """The run in a line: folder, environment, preset, seed and what it reached."""
+        try:
+            c, result = self.config, self.result
+        except InputError:
+            return f"Run({str(self.folder)!r}: its files cannot be read)"
+        after = f", {result['steps']:,} steps" if "steps" in result else ""
+        reached = f"{after}, return {number(result['mean'])}" if result else ", not finished"
+        return f"Run({str(self.folder)!r}: {c.env}, preset {c.preset}, seed {c.seed}{reached})"
 
     def __fspath__(self) -> str:
         """Its folder, so that a run can be given wherever a folder is asked for."""
@@ -187,14 +194,6 @@ class Run:
             return evaluate_policy(self.best if best else self.policy, env, episodes, used, within)
         finally:
             close_all(env)
-
-
-def load(folder: str | Path, env: Any = None, networks: Makers | None = None) -> Run:
-    """Open a run folder. env: the environment, where it was an object or a factory and not an id.
-
-    networks: the makers of the run's own networks, where they cannot be imported by name.
-    """
-    return Run(folder, env, networks=networks)
 
 
 def figures(e: Evaluation, folder: Path, seconds: float, steps: int | None = None) -> dict[str, Any]:

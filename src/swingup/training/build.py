@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from swingup import runtime
+from swingup.config.presets import origins
 from swingup.config.settings import (
     Config,
     actor_widths,
@@ -96,7 +97,9 @@ class RunBuilder:
     @property
     def title(self) -> str:
         """The run in one line: environment, preset, seed."""
-        return f"{self.env} · preset {self.preset} · seed {self.seed}"
+        other = self.config.env_preset
+        presets = self.preset if other in ("auto", "none") else f"{self.preset} with {other}"
+        return f"{self.env} · preset {presets} · seed {self.seed}"
 
     def start(self, spec: Spec, goals: Goals | None = None) -> Start | None:
         """What the run takes from elsewhere before its first step; None if it begins untrained and empty.
@@ -115,9 +118,15 @@ class RunBuilder:
         self.held = 0 if c.demo_share is None else len(rows)
         return start._replace(demos=rows)
 
-    def new_folder(self, run_dir: Path | None, label: str | None = None) -> Path:
+    @property
+    def origins(self) -> list[str]:
+        """Which values came from which of two presets, a line for each; none where there is one preset."""
+        return origins(self.config)
+
+    def new_folder(self, options: Options, label: str | None = None) -> Path:
         """Make the run's folder; label: replaces the seed in its name."""
-        return run_folder.new_folder(run_dir, f"{self.env}__{self.preset}__{label or self.seed}")
+        name = options.exp_name or self.preset
+        return run_folder.new_folder(options.run_dir, f"{self.env}__{name}__{label or self.seed}")
 
     def environments(self, source: Any, options: Options) -> EnvironmentRequest:
         """The environments that the run needs; source: an id, an object or a function."""
@@ -394,7 +403,9 @@ def noise(config: Config, spec: Spec) -> Any:
 
     if config.noise == "decay":
         return EpisodeDecay(tuple((high - low) / 2 for low, high in zip(spec.low, spec.high, strict=True)))
-    return {"gaussian": Gaussian, "ou": OrnsteinUhlenbeck, "pink": Pink}[config.noise](sigma)
+    if config.noise == "ou":
+        return OrnsteinUhlenbeck(sigma, config.ou_theta, config.ou_dt)
+    return {"gaussian": Gaussian, "pink": Pink}[config.noise](sigma)
 
 
 def schedule_end(config: Config) -> int:

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from swingup.errors import InputError
-from swingup.reports.callback import Callback, Callbackable, RunContext, as_callbacks
-from swingup.training.signals import StopRequest
+from swingup.reports.callback import Callback
 
 if TYPE_CHECKING:
-    from swingup.loops.base import IterationResult, Loop
+    from swingup.loops.base import IterationResult
 
 
 class Callbacks:
@@ -79,28 +77,3 @@ class Callbacks:
             mine = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
             if mine or name in values:
                 callback.restore({**values.get(name, {}), **mine})
-
-
-def learn_with_callbacks(loop: Loop, given: Callbackable, settings: dict[str, Any]) -> Iterator[None]:
-    """Train to `loop.end` without a run folder, telling the user's callbacks; pauses after each iteration.
-
-    InputError for a callback that waits for evaluations or checkpoints, of which there are none.
-    """
-    users, stop, first = as_callbacks(given, "callback"), StopRequest(), loop.steps
-    for user in users:
-        for method in ("on_evaluation", "on_checkpoint"):
-            if getattr(type(user), method) is not getattr(Callback, method):
-                raise InputError(
-                    f"learn: {type(user).__name__}.{method} would never be called, as learn has none; "
-                    "use swingup.train(env, callbacks=...)"
-                )
-    callbacks = Callbacks([], users, print)
-    run = RunContext(None, settings, loop, first > 0, stop.end, print)
-    loop.every = tuple(user.every for user in users if user.every is not None)
-    callbacks.tell("on_start", run)
-    try:
-        while loop.steps < loop.end and not (stop.asked and loop.settled):
-            callbacks.on_iteration(loop.step(ahead=not stop.asked))
-            yield
-    finally:
-        callbacks.tell("on_end", run)

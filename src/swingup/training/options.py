@@ -31,6 +31,7 @@ class Options:
         "When resuming: stop with an error if the result could differ by a bit from an uninterrupted run's. "
         "On a GPU: use only operations that give the same bits each time.",
         SHOWING,
+        aliases="torch-deterministic",
     )
     address: str | None = setting(
         None,
@@ -44,6 +45,17 @@ class Options:
         SHOWING,
         values="(0, 1e6]",
     )
+    exp_name: str = setting("", "The run's name in its folder's, in place of the preset's name.", SHOWING)
+    cuda: bool = setting(
+        True, "Compute on an accelerator where JAX finds one; --no-cuda: on the CPU.", SHOWING
+    )
+    track: bool = setting(
+        False,
+        "Report metrics and evaluations to Weights & Biases too; needs the package wandb.",
+        SHOWING,
+    )
+    wandb_project_name: str = setting("swingup", "The project of --track.", SHOWING)
+    wandb_entity: str | None = setting(None, "The team or user of --track; by default your own.", SHOWING)
     weights_only: bool = setting(
         False,
         "When resuming a run whose saved replay is damaged: use its weights, a new replay and new episodes.",

@@ -93,6 +93,7 @@ def training_session(
         # What may fail comes first: before JAX is imported and before there is a run folder.
         users = [*builder.callbacks(), *as_callbacks(callbacks)]
         builder.makers()
+        trackers = trackers_of(options)
         envs = stack.enter_context(open_environments(builder.environments(env, options)))
         builder.check(envs.evaluation.spec)
         runtime.prepare(builder.threads, options.require_exact)
@@ -101,7 +102,7 @@ def training_session(
             builder.plan(envs.evaluation.spec, envs.goals)  # tries them, before there is a folder
         begun = old is not None and has_checkpoint(old)
         start = None if begun else builder.start(envs.evaluation.spec, envs.goals)
-        folder = old or builder.new_folder(options.run_dir)
+        folder = old or builder.new_folder(options)
         console = context.console if context else console_of(options.quiet)
         if old is None:
             run_folder.write_settings(folder, builder.settings, command)
@@ -111,9 +112,21 @@ def training_session(
             envs.training.envs[0] = Recorder(envs.training.envs[0], folder / "videos", cubic, console.print)
         if context is None:
             console.print(f"{builder.title} · {runtime.device_line(builder.threads)}")
+            for line in builder.origins if old is None else ():
+                console.print(f"  {line}")
         warn_of_threads(builder.threads, console.print)
         training, seen = assemble(
-            builder, envs, folder, options, console, stop, context, clock, users, stack, start
+            builder,
+            envs,
+            folder,
+            options,
+            console,
+            stop,
+            context,
+            [clock, *trackers],
+            users,
+            stack,
+            start,
         )
         if old is not None and run_folder.read_result(old).get("stopped"):
             stop.reason = ""  # it has stopped, and goes on because the user asks for it
@@ -204,7 +217,7 @@ def assemble(
     console: Any,
     stop: StopRequest,
     context: SeedContext | None,
-    clock: Clock,
+    ours: Sequence[Callback],
     users: Sequence[Callback],
     stack: ExitStack,
     start: Start | None = None,
@@ -227,7 +240,7 @@ def assemble(
     columns = [user for user in users if isinstance(user, CsvColumns)]
     logger, guard = MetricsLogger(folder, warn, loop, columns), WriteGuard(folder, warn)
     progress = [context.progress] if context else builder.progress(console)
-    callbacks = Callbacks([clock, logger, *progress], users, warn)
+    callbacks = Callbacks([*ours, logger, *progress], users, warn)
     evaluator = builder.evaluator(loop, envs.evaluation, folder, callbacks, stop, guard, remark=logger.remark)
     writer = stack.enter_context(closing(builder.checkpoint_writer(folder)))
     exact = builder.repeatable and can_restore_episodes(envs.evaluation, builder.seed)
@@ -244,6 +257,16 @@ def assemble(
         checkpointer.save()  # what the run begins with may be gone or different when it is resumed
     training = Training(loop, builder.schedule(), callbacks, evaluator, checkpointer, stop)
     return training, RunContext(folder, builder.settings, loop, saved is not None, stop.end, warn)
+
+
+def trackers_of(options: Options) -> list[Callback]:
+    """The callbacks that report to a service; InputError where its package is missing."""
+    if not options.track:
+        return []
+    from swingup.reports.tracking import WandbTracker, check_installed
+
+    check_installed()
+    return [WandbTracker(options.wandb_project_name, options.wandb_entity)]
 
 
 def start_jax() -> None:
