@@ -436,12 +436,12 @@ def unguarded() -> Iterator[None]:
         put = lambda owner, name, value: stack.enter_context(mock.patch.object(owner, name, value))
         put(agent, "finite", lambda tree: np.True_)
         put(agent, "keep_if", lambda ok, tree: tree)
-        put(gym_env, "check_array", lambda value, space, where: value)
+        put(gym_env, "check_array", lambda value, space, where, remark: value)
         put(gym_env, "check_finite", lambda obs, where: obs)
         put(
             gym_env,
             "check_outcome",
-            lambda result, where: (result[0], float(result[1]), bool(result[2]), bool(result[3])),
+            lambda result, where, remark: (result[0], float(result[1]), bool(result[2]), bool(result[3])),
         )
         yield
 

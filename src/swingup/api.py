@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
+import gymnasium
+
 from swingup.cluster.train import train_on_cluster
+from swingup.config.arguments import plain
 from swingup.config.keywords import Settings
 from swingup.config.presets import base
 from swingup.config.settings import Config, apply, named_objects
 from swingup.config.signature import shows_settings
-from swingup.envs.gym_env import GymEnv
+from swingup.envs.gym_ids import name_of
+from swingup.envs.objects import Uncopyable, arguments_of, check_copy
+from swingup.envs.recipe import Kept
 from swingup.envs.registry import factory
-from swingup.errors import EnvFault, InputError
+from swingup.errors import InputError
 from swingup.runs.run import Run
+from swingup.runs.source import importable
 from swingup.storage import trusted_modules
 from swingup.storage.named_objects import name_makers
 from swingup.storage.run_folder import find_run, is_group, read_config
@@ -74,7 +80,7 @@ def train(
 ) -> Run | Group:
     """Train a policy and return its run; with `seeds`, train one run per seed and return their group.
 
-    env: a Gymnasium id, `module:Id`, an environment that was made from an id, or a function that makes one.
+    env: a Gymnasium id, `module:Name`, an environment object, or a class or function that makes one.
     settings: fields of `Config` (`steps=`, `seed=`, `gamma=` ...); they override the preset. run_dir: a new
     folder for the run, by default one under runs/. record: film training episodes; render: show them in a
     window. callbacks: a `Callback`, a function of an iteration's result (the run stops where it returns
@@ -90,37 +96,28 @@ def train(
     """
     if isinstance(env, str):
         trusted_modules.allow(env)
-    name = env if isinstance(env, str) else name_of_source(env)
     makers = networks if networks is not None and not isinstance(networks, str) else None
     values: dict[str, Any] = dict(settings)
     values |= {} if networks is None else {"networks": name_makers(makers) if makers else networks}
-    other = values.pop("env_preset", "auto")
-    kept = (values.get("from_keep"), values.get("keep"))
-    taken = network_settings(values.get("from_run"), "weights" in kept)
-    begin = base(name, preset, env_preset=other)
-    builder = RunBuilder(apply(begin, {"env": name, **taken, **values}, "train"), makers)
-    for _, word in named_objects(apply(Config(), values, "train")):  # not what --from has named
-        trusted_modules.allow(word)
-    given = {"preset": preset, "env_preset": other, **values}
-    arguments = ", ".join(f"{k}={v!r}" for k, v in given.items())
-    options = Options(Path(run_dir) if run_dir else None, quiet, record, render)
-    command = f"swingup.train({name!r}, {arguments})"
-    builder.warmup_policy = warmup_policy
-    if seeds is None:
-        return with_result(train_on_cluster(builder, env, options, command, callbacks=callbacks))
-    if warmup_policy is not None:
-        raise InputError(
-            "warmup_policy: for a single run only; leave out seeds=, or train one seed at a time"
-        )
-    single_run_only(callbacks)
-    if makers is not None:
-        builder = RunBuilder(builder.config)  # each seed imports them, so they need names
-    from swingup.multiseed.seeds import Seeds, numbers
-    from swingup.multiseed.train import complete, train_seeds
-    from swingup.runs.group import mode_of
+    if "wrapper" in values:
+        values["wrapper"] = wrapper_names(values["wrapper"])
+    if seeds is not None:
+        single_run_only(callbacks, warmup_policy)
+    with named(env, values) as (name, source, values):
+        builder, arguments = configured(name, preset, values, makers)
+        options = Options(Path(run_dir) if run_dir else None, quiet, record, render)
+        command = f"swingup.train({name!r}, {arguments})"
+        builder.warmup_policy = warmup_policy
+        if seeds is None:
+            return with_result(train_on_cluster(builder, source, options, command, callbacks=callbacks))
+        if makers is not None:
+            builder = RunBuilder(builder.config)  # each seed imports them, so they need names
+        from swingup.multiseed.seeds import Seeds, numbers
+        from swingup.multiseed.train import complete, train_seeds
+        from swingup.runs.group import mode_of
 
-    wanted = Seeds(numbers(seeds), mode_of(seeds_mode), "threads" in settings)
-    return complete(train_seeds(builder, env, wanted, options, command))
+        wanted = Seeds(numbers(seeds), mode_of(seeds_mode), "threads" in settings)
+        return complete(train_seeds(builder, source, wanted, options, command))
 
 
 def resume(
@@ -167,8 +164,28 @@ def resume(
     return with_result(run)
 
 
-def single_run_only(callbacks: Any) -> None:
-    """InputError if callbacks are given for several runs: an object cannot tell the runs apart."""
+def configured(
+    name: str, preset: str, values: dict[str, Any], makers: Makers | None
+) -> tuple[RunBuilder, str]:
+    """The builder of a run with these settings, and how the settings are written in its command."""
+    given = {"preset": preset, "env_preset": "auto", **values}
+    values = {k: v for k, v in values.items() if k != "env_preset"}
+    kept = (values.get("from_keep"), values.get("keep"))
+    taken = network_settings(values.get("from_run"), "weights" in kept)
+    begin = base(name, preset, env_preset=given["env_preset"])
+    builder = RunBuilder(apply(begin, {"env": name, **taken, **values}, "train"), makers)
+    own = apply(Config(), values, "train")  # not what --from has named
+    for path in (*own.wrapper, *(word for _, word in named_objects(own))):
+        trusted_modules.allow(path)
+    return builder, ", ".join(f"{k}={v!r}" for k, v in given.items())
+
+
+def single_run_only(callbacks: Any, warmup_policy: Any = None) -> None:
+    """InputError if Python objects are given for several runs, which cannot share them."""
+    if warmup_policy is not None:
+        raise InputError(
+            "warmup_policy: for a single run only; leave out seeds=, or train one seed at a time"
+        )
     if callbacks:
         raise InputError(
             "callbacks: these are for a single run; for several seeds name a class or a function that each "
@@ -183,9 +200,60 @@ def with_result(run: Run) -> Run:
     return run
 
 
-def name_of_source(env: Any) -> str:
-    """The name of an environment that is given as an object or a function."""
-    made = GymEnv(factory(env))
-    with suppress(EnvFault):  # the run says it, too
-        made.close()
-    return made.spec.env
+@contextmanager
+def named(env: Any, settings: dict[str, Any]) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+    """The name of an environment, what makes it, and the settings, which say what they can of an object.
+
+    An environment that was made to learn its name is the first one that is used, or is closed.
+    """
+    kwargs = settings.get("env_kwargs")
+    if isinstance(env, str):
+        yield env, env, settings
+    elif isinstance(env, gymnasium.Env):
+        own = arguments_of(env)
+        if kwargs and own is None:
+            what = "an object has its arguments already; give a class or a function, or an id"
+            raise InputError(f"environment {name_of(env)}: env_kwargs={kwargs!r}: {what}")
+        if kwargs:
+            yield name_of(env), name_of(env), {**settings, "env_kwargs": {**(own or {}), **kwargs}}
+            return
+        say = own and kept(own) and copyable(env)  # else its settings would promise what they do not hold
+        yield name_of(env), env, {**settings, **({"env_kwargs": own} if say else {})}
+    elif callable(env):
+        first = Kept(env, kwargs)
+        try:
+            yield first.name, first, settings
+        finally:
+            first.close()
+    else:
+        factory(env)  # refuses it
+
+
+def copyable(env: gymnasium.Env) -> bool:
+    """Whether a copy made from an object's spec is the same environment."""
+    with suppress(Uncopyable):
+        check_copy(env)
+        return True
+    return False
+
+
+def kept(arguments: dict[str, Any]) -> bool:
+    """Whether arguments can be kept with a run."""
+    with suppress(ValueError):
+        plain(arguments, "")
+        return True
+    return False
+
+
+def wrapper_names(wrappers: Any) -> list[str]:
+    """Wrappers as `module:Name`; InputError for a class or function that cannot be imported."""
+    names = []
+    for wrapper in wrappers if isinstance(wrappers, (list, tuple)) else [wrappers]:
+        name = wrapper if isinstance(wrapper, str) else importable(wrapper)
+        if not name:
+            raise InputError(
+                f"train: wrapper={wrapper!r}: it cannot be imported from a module, so no other process could "
+                "make the environment again; let a function make it: lambda: Wrapper(gymnasium.make(id))"
+            )
+        names.append(name)
+    return names

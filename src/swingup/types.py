@@ -77,7 +77,8 @@ class Spec:
     The agent's observations are float32 of `obs_size`, its actions lie in [-1, 1]^A; `to_env` and `from_env`
     are the affine map between these actions and the environment's box, per dimension, asymmetric bounds
     included. obs_shape is the box's, or (O,) for Dict and Tuple observations, which are flattened; parts: the
-    path to each of their arrays, in the space's own order.
+    path to each of their arrays, in the space's own order; categories: of each part that holds choices, how
+    many values each choice has and its first value, as they are encoded one-hot; () of a part of numbers.
     """
 
     env: str
@@ -87,6 +88,7 @@ class Spec:
     low: tuple[float, ...]
     high: tuple[float, ...]
     parts: tuple[tuple[str | int, ...], ...] = ()
+    categories: tuple[tuple[tuple[int, int], ...], ...] = ()
 
     @classmethod
     def of_json(cls, fields: dict[str, Any]) -> Spec:
@@ -151,11 +153,18 @@ def as_tuple(value: Any) -> Any:
     return tuple(map(as_tuple, value)) if isinstance(value, list) else value
 
 
-def flatten(obs: Any, parts: Sequence[tuple[str | int, ...]] = ()) -> np.ndarray:
+def flatten(
+    obs: Any,
+    parts: Sequence[tuple[str | int, ...]] = (),
+    categories: Sequence[tuple[tuple[int, int], ...]] = (),
+) -> np.ndarray:
     """One observation as a flat float32 vector, its arrays row by row, in the order of `parts` (`Spec`).
 
     Without parts, as in policy files of before: dicts by sorted key, tuples in order.
     """
+    if categories:
+        found = zip((reduce(getitem, path, obs) for path in parts), categories, strict=True)
+        return np.concatenate([one_hot(part, kinds) if kinds else flatten(part) for part, kinds in found])
     if parts:
         return np.concatenate([flatten(reduce(getitem, path, obs)) for path in parts])
     if isinstance(obs, dict):
@@ -163,3 +172,17 @@ def flatten(obs: Any, parts: Sequence[tuple[str | int, ...]] = ()) -> np.ndarray
     if isinstance(obs, tuple):
         return np.concatenate([flatten(o) for o in obs])
     return np.asarray(obs, np.float32).reshape(-1)
+
+
+def one_hot(choices: Any, kinds: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Whole numbers as zeros and ones: of each, how many values it has and the first one; float32.
+
+    LookupError for a number that is none of its values.
+    """
+    encoded, offset = np.zeros(sum(n for n, _ in kinds), np.float32), 0
+    for value, (n, first) in zip(np.asarray(choices).reshape(-1).tolist(), kinds, strict=True):
+        if value - first not in range(n):
+            raise LookupError(f"{value} is none of {first} to {first + n - 1}")
+        encoded[offset + int(value) - first] = 1
+        offset += n
+    return encoded

@@ -7,7 +7,7 @@ from dataclasses import replace
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
+from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Sequence, Text, Tuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -48,7 +48,7 @@ class Spaces(gymnasium.Env):
     [
         (UNIT, Discrete(3), "actions are Discrete"),
         (UNIT, MultiDiscrete([2, 2]), "actions are MultiDiscrete"),
-        (UNIT, Box(-np.inf, np.inf, (2,)), r"action 0 has bounds \[-inf, inf\]"),
+        (UNIT, Box(-np.inf, np.inf, (2,)), r"action 0 has bounds \[-inf, inf\]; .*--action-low -1"),
         (UNIT, Box(-1, np.inf, (1,)), "finite ones"),
         (UNIT, Box(-np.finfo(np.float32).max, np.finfo(np.float32).max, (1,)), "finite ones"),
         (
@@ -58,8 +58,11 @@ class Spaces(gymnasium.Env):
         ),
         (UNIT, Box(0, 5, (2,), np.int32), "holds int32"),
         (UNIT, Box(-1, 1, (0,)), "action box is empty"),
-        (Discrete(4), UNIT, "observations are Discrete"),
-        (Dict({"a": UNIT, "b": Discrete(2)}), UNIT, "observations are Discrete"),
+        (Text(4), UNIT, "observations are Text"),
+        (Dict({"a": UNIT, "b": Sequence(UNIT)}), UNIT, "observations are Sequence"),
+        (UNIT, Tuple([Discrete(2), UNIT]), "actions are Tuple of Discrete, Box; .* for each choice"),
+        (UNIT, Dict({"a": UNIT, "b": UNIT}), "declare one that holds all numbers"),
+        (Box(0, 1, (32, 32), np.float32), UNIT, "images .*:FlattenObservation"),
         (Box(-1, 1, (0,)), UNIT, "no numbers in it"),
         (Dict({"a": Box(-1, 1, (0,))}), UNIT, "no numbers in it"),
         (Box(0, 255, (32, 32, 3), np.uint8), UNIT, "images are not supported yet"),

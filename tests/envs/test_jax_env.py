@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from swingup.envs.api import Outcome
-from swingup.envs.gym_env import spec_of
-from swingup.envs.jax_env import JaxVectorEnv, programs
+from swingup.envs.jax_env import JaxVectorEnv
+from swingup.envs.jax_programs import programs
 from swingup.envs.registry import NATIVE, find, in_jax
+from swingup.envs.spaces import spec_of
 from swingup.envs.tasks import mountain_car, pendulum, point_goal, point_mass
 from swingup.errors import EnvFault, InputError
 from swingup.loops.collector import HostCollector

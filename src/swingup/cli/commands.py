@@ -24,10 +24,12 @@ from swingup.config.fields import check_ranges, setting
 from swingup.config.presets import base, pick, resolved
 from swingup.config.presets import presets as every_preset
 from swingup.config.settings import Config, named_objects
+from swingup.envs.gym_ids import import_module
 from swingup.errors import InputError
 from swingup.export.formats import FormatName
 from swingup.reports.wording import number
 from swingup.runs.compare import Metric
+from swingup.runs.run import Run
 from swingup.storage import trusted_modules
 from swingup.storage.run_folder import find_run, is_group, read_config, unstarted
 from swingup.training.build import RunBuilder
@@ -36,8 +38,8 @@ from swingup.training.start import network_settings
 
 JSON = "The result as one JSON line on stdout, nothing else."
 IMPORT = (
-    "The module that defines the run's environment, if you trust it; "
-    "a module named only in a run folder is never imported."
+    "The module that defines or registers the run's environment, or MODULE:NAME, the class or function in it "
+    "that makes it; a module named only in a run folder is never imported."
 )
 
 
@@ -70,15 +72,16 @@ def run_command(name: str, words: list[str]) -> int:
             raise InputError(
                 f"{name}: which {what}? For example: swingup {name} runs/...; see swingup {name} --help"
             )
-    if getattr(wanted, "module", ""):
-        trusted_modules.allow(f"{wanted.module}:")
+    if module := getattr(wanted, "module", "").partition(":")[0]:
+        trusted_modules.allow(f"{module}:")
+        import_module(module, f"--import {wanted.module}")
     with output.json_alone(getattr(wanted, "json", False)):
         return command.run(wanted, words)
 
 
 def defaults_of(command: Command, name: str, words: list[str]) -> dict[str, Any]:
     """The defaults of a command's flags that depend on other words: environment, preset and file set them."""
-    if command.takes not in (Train, Sweep, Bench):
+    if command.takes not in (Train, Sweep, Bench, CheckEnv):
         return {"episodes": EPISODES[name]} if name in EPISODES else {}
     first = parse(command.takes, name, words)
     env = first.settings.env or ("Pendulum-v1" if command.takes is Bench else "")
@@ -136,22 +139,31 @@ def train(wanted: Train, words: list[str]) -> int:
     if wanted.resume and options.run_dir is None:
         raise InputError("--resume: of which run? Name its folder with --run-dir, or use: swingup resume RUN")
     old = resumed(wanted)
-    typed = parse(Train, "train", words).settings  # what the user has named, not the file
-    for name in ([wanted.settings.env] if typed.env else []) + [word for _, word in named_objects(typed)]:
-        trusted_modules.allow(name)
-    if wanted.config:
-        for name, word in named_objects(wanted.settings):
-            trusted_modules.check(word, wanted.config, name)
+    trust(wanted, words, old)
     command = shlex.join(["swingup", "train", *words])
     if wanted.seeds is not None or (old and is_group(old)):
         asked = any(word.replace("_", "-").split("=")[0] == "--threads" for word in words)
         return train_group(wanted, builder, options, asked, command)
     if old is not None:
-        builder = RunBuilder(read_config(find_run(old)))
-    env = trusted_modules.check(builder.env, old or wanted.config or Path("settings"))
+        builder, env = RunBuilder(read_config(find_run(old))), Run(old).env
+    else:
+        env = trusted_modules.check(builder.env, wanted.config or Path("settings"))
     from swingup.cluster.train import train_on_cluster
 
     return output.conclude(train_on_cluster(builder, env, options, command, old), wanted.json)
+
+
+def trust(wanted: Train, words: list[str], old: Path | None) -> None:
+    """Record which modules the words name; InputError for those that only a file or a folder names."""
+    typed = parse(Train, "train", words).settings
+    own = [wanted.settings.env] if typed.env else []
+    for name in (*own, *typed.wrapper, *(word for _, word in named_objects(typed))):
+        trusted_modules.allow(name)
+    where = old or wanted.config or Path("settings")
+    for path in wanted.settings.wrapper:
+        trusted_modules.check_wrapper(path, where)
+    for name, word in named_objects(wanted.settings) if wanted.config else ():
+        trusted_modules.check(word, where, name)
 
 
 def resumed(wanted: Train) -> Path | None:
@@ -168,6 +180,11 @@ def refuse_two_countings(words: list[str]) -> None:
             "train --gradient-steps: beside --train-freq others count them for a whole block, swingup for "
             "each environment step; give --block and --updates (1: as many updates as steps)"
         )
+
+
+def named_maker(module: str) -> str | None:
+    """What `--import MODULE:NAME` says to make a run's environment from; None if it names a module alone."""
+    return module if ":" in module else None
 
 
 def train_group(wanted: Train, builder: RunBuilder, options: Options, threads: bool, command: str) -> int:
@@ -215,7 +232,6 @@ def resume(wanted: Resume, words: list[str]) -> int:
     """swingup resume RUN"""
     from swingup.cluster.study import is_sweep
     from swingup.cluster.train import train_on_cluster
-    from swingup.runs.run import Run
 
     assert wanted.run is not None
     command, quiet = shlex.join(["swingup", "resume", *words]), wanted.quiet or wanted.json
@@ -232,7 +248,7 @@ def resume(wanted: Resume, words: list[str]) -> int:
         from swingup.multiseed.train import resume_seeds
 
         return output.conclude_group(
-            resume_seeds(wanted.run, wanted.steps, None, options, command), wanted.json
+            resume_seeds(wanted.run, wanted.steps, named_maker(wanted.module), options, command), wanted.json
         )
     if is_sweep(wanted.run):
         return finish_sweep(wanted.run, None, quiet, wanted.json)
@@ -242,7 +258,8 @@ def resume(wanted: Resume, words: list[str]) -> int:
         builder = builder.longer(wanted.steps)
     if wanted.workers is not None:
         builder = builder.replace(workers=wanted.workers)
-    return output.conclude(train_on_cluster(builder, Run(old).env, options, command, old), wanted.json)
+    env = Run(old, named_maker(wanted.module)).env
+    return output.conclude(train_on_cluster(builder, env, options, command, old), wanted.json)
 
 
 @dataclass(frozen=True)
@@ -259,7 +276,7 @@ def verify(wanted: Verify, words: list[str]) -> int:
 
     assert wanted.run is not None
     with output.working(f"repeating the steps between the last two checkpoints of {wanted.run}"):
-        found = verify_run(wanted.run)
+        found = verify_run(wanted.run, named_maker(wanted.module))
     print(found)
     return 0
 
@@ -300,10 +317,10 @@ def evaluate(wanted: Play, words: list[str]) -> int:
     started, which = time.monotonic(), (wanted.episodes, wanted.seed, wanted.best, wanted.within)
     with output.working(f"playing {wanted.episodes} greedy episodes of {wanted.run}"):
         if is_group(wanted.run):
-            runs = group.Group(wanted.run)
+            runs = group.Group(wanted.run, named_maker(wanted.module))
             result = group.evaluate(runs, *which)
         else:
-            run = Run(wanted.run)
+            run = Run(wanted.run, named_maker(wanted.module))
             evaluation = run.evaluate(*which)
     if not is_group(wanted.run):
         return output.conclude_evaluation(run, evaluation, time.monotonic() - started, wanted.json)
@@ -319,7 +336,7 @@ def watch(wanted: Play, words: list[str]) -> int:
     from swingup.runs.run import Run
 
     refuse_within(wanted, "watch")
-    started, run = time.monotonic(), Run(wanted.run or Path())
+    started, run = time.monotonic(), Run(wanted.run or Path(), named_maker(wanted.module))
     evaluation = run.watch(wanted.episodes, wanted.seed, wanted.best)
     return output.conclude_evaluation(run, evaluation, time.monotonic() - started, wanted.json)
 
@@ -331,7 +348,8 @@ def video(wanted: Play, words: list[str]) -> int:
     refuse_within(wanted, "video")
     many = "1 greedy episode" if wanted.episodes == 1 else f"{wanted.episodes} greedy episodes"
     with output.working(f"filming {many} of {wanted.run}"):
-        clips = Run(wanted.run or Path()).film(wanted.episodes, wanted.seed, wanted.best)
+        run = Run(wanted.run or Path(), named_maker(wanted.module))
+        clips = run.film(wanted.episodes, wanted.seed, wanted.best)
     for clip in clips:
         if wanted.json:
             output.emit({"video": str(clip.path), "return": clip.ret, "length": clip.length})
@@ -495,6 +513,32 @@ def bench(wanted: Bench, words: list[str]) -> int:
 
 
 @dataclass(frozen=True)
+class CheckEnv:
+    """What a run would find out about an environment: contract, seeds, scales, speed, episodes, pictures."""
+
+    settings: Config
+    config: Path | None = setting(None, "A TOML file of settings, one a line: gamma = 0.98.")
+    seconds: float = setting(3.0, "Seconds of random steps.", values="(0, 600]")
+    json: bool = setting(False, JSON)
+
+
+def check_environment(wanted: CheckEnv, words: list[str]) -> int:
+    """swingup check-env ENV"""
+    from swingup.tools import check_env
+
+    settings = wanted.settings
+    if not settings.env:
+        raise InputError("check-env: which environment? For example: swingup check-env Pendulum-v1")
+    for path in (settings.env, *settings.wrapper):
+        trusted_modules.allow(path)
+    request = RunBuilder(settings).environments(settings.env, Options())
+    with output.working(f"trying {settings.env}, some seconds"):
+        report = check_env.check_env(request.recipe, settings.env, request.limit, wanted.seconds)
+    output.tell(wanted.json, check_env.as_json(report), partial(check_env.show, report))
+    return 0 if report.fits else 1
+
+
+@dataclass(frozen=True)
 class Presets:
     """List the presets, or show the settings of one and the source of each."""
 
@@ -534,4 +578,5 @@ COMMANDS = {
     "presets": Command(Presets, presets),
     "doctor": Command(Doctor, doctor),
     "bench": Command(Bench, bench),
+    "check-env": Command(CheckEnv, check_environment),
 }

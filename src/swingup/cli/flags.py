@@ -14,7 +14,7 @@ from swingup.config.fields import Field, aliases, as_typed, fields, from_words, 
 from swingup.errors import InputError, nearest
 
 FIRST = "used most"
-PLACEHOLDERS = {int: "N", float: "X", str: "WORD", Path: "PATH", bool: ""}
+PLACEHOLDERS = {int: "N", float: "X", str: "WORD", Path: "PATH", bool: "", dict: "NAME=VALUE,..."}
 
 
 def parse(kind: Any, command: str, argv: Sequence[str], **defaults: Any) -> Any:
@@ -64,7 +64,16 @@ class Store(argparse.Action):
             else:
                 words = values if isinstance(values, list) else [values]
                 field = owner(self.every, field.name, words[0])
-                setattr(found, field.name, from_words(field, words, self.command))
+                self.set(found, field, from_words(field, words, self.command))
+
+    def set(self, found: Any, field: Field, value: Any) -> None:
+        """Set a field, or add to it where its flag came before."""
+        again = vars(found).setdefault("given", set())
+        if field.collects and field.name in again and value:
+            before = getattr(found, field.name)
+            value = {**before, **value} if field.kind is dict else (*before, *value)
+        again.add(field.name)
+        setattr(found, field.name, value)
 
 
 class Parser(argparse.ArgumentParser):
@@ -167,16 +176,18 @@ def normalized(kind: Any, argv: Sequence[str]) -> list[str]:
             out.append(f"--no-{name[2:]}" if field and truth.lower() == "false" else name)
             continue
         values = [value] if equals else []
-        while (
-            queue
-            and not equals
-            and (is_number(queue[0]) if field.many else not values and not is_flag(queue[0]))
-        ):
+        numbers = field.many and field.kind is not str
+        while queue and not equals and (is_number(queue[0]) if numbers else takes(field, values, queue[0])):
             values.append(queue.pop(0))
-        if field.many and not values and queue and not is_flag(queue[0]):
+        if numbers and not values and queue and not is_flag(queue[0]):
             values.append(queue.pop(0))  # not a number: the error names it
         out.append(f"{name}={','.join(values)}" if values else name)
     return positional + out
+
+
+def takes(field: Field, values: list[str], word: str) -> bool:
+    """Whether a word belongs to the flag before it: one word, or several arguments by name."""
+    return not is_flag(word) and (not values or (field.kind is dict and "=" in word))
 
 
 def is_flag(word: str) -> bool:

@@ -47,7 +47,7 @@ def begin(builder: RunBuilder, wanted: Wanted, options: Options, command: str) -
         raise InputError(f"sweep --on {builder.config.on}: its runs have their environments here; {fix}")
     space = read_space(wanted.space, builder.config)
     with open_environments(builder.environments(builder.env, options)) as envs:
-        builder.check(envs.evaluation.spec)
+        builder.check(envs.spec)
     folder = builder.new_folder(options, "sweep")
     about = {
         "settings": builder.settings,

@@ -9,7 +9,7 @@ from swingup.cluster.fleet import Cluster, Fleet, shares_of
 from swingup.errors import InputError
 from swingup.multiseed.processes import packed
 from swingup.reports.progress import console_of
-from swingup.runs.run import Run
+from swingup.runs.run import Run, recipe_of
 from swingup.training.build import RunBuilder
 from swingup.training.environments import Environments
 from swingup.training.options import Options
@@ -26,7 +26,9 @@ class ClusterBuilder(RunBuilder):
     def __init__(self, builder: RunBuilder, env: Any, options: Options):
         super().__init__(builder.config, builder.networks)
         self.warmup_policy = builder.warmup_policy
-        self.source = packed(self.env, None if isinstance(env, str) else env)
+        recipe = recipe_of(self.config, env)
+        made = recipe.maker() if recipe.kwargs or recipe.changes else None if isinstance(env, str) else env
+        self.source = packed(self.env, made)
         self.options, self.folder = options, Path()
         self.fleet: Fleet | None = None
 
@@ -40,7 +42,7 @@ class ClusterBuilder(RunBuilder):
         from swingup.cluster.free import FreeLoop, Journal
         from swingup.cluster.lockstep import LockstepLoop
 
-        c, spec = self.config, envs.evaluation.spec
+        c, spec = self.config, envs.spec
         plan = self.plan(spec)
         assert c.workers is not None
         explore = of_noise(plan.agent.noise, spec.action_size)

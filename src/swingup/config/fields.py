@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from swingup.config.arguments import parsed, plain
 from swingup.errors import InputError, nearest
 
 
@@ -45,10 +46,10 @@ class Range:
 class Field:
     """One field of a dataclass of settings.
 
-    kind: int, float, str, bool or Path; many: whether it is a tuple of them; choices: the words that it may
-    be; aliases: other libraries' names for it, without hyphens in front; positional: its placeholder, if it
-    is given without a flag; first: whether the help shows it among the most used; shares: another field,
-    whose name and flag take this one's words, too.
+    kind: int, float, str, bool, Path or dict (arguments by name); many: whether it is a tuple of them;
+    choices: the words that it may be; aliases: other libraries' names for it, without hyphens in front;
+    positional: its placeholder, if it is given without a flag; first: whether the help shows it among the
+    most used; shares: another field, whose name and flag take this one's words, too.
     """
 
     name: str
@@ -77,16 +78,20 @@ class Field:
             bool: "true or false",
             Path: "a path",
             str: "a string",
+            dict: "arguments by name, NAME=VALUE",
         }[self.kind]
-        return (
-            {
-                int: "a list of whole numbers",
-                float: "a number, or a list of one per action dimension",
-                Path: "paths",
-            }[self.kind]
-            if self.many
-            else word
-        )
+        several = {
+            int: "a list of whole numbers",
+            float: "a number, or a list of one per action dimension",
+            str: "module:function, once or more",
+            Path: "paths",
+        }
+        return several[self.kind] if self.many else word
+
+    @property
+    def collects(self) -> bool:
+        """Whether its flag may be given several times, and each adds to what is there."""
+        return self.kind is dict or (self.many and self.kind is str)
 
 
 def setting(
@@ -132,7 +137,7 @@ def fields(kind: Any) -> dict[str, Field]:
         types = [t for t in get_args(inner) if t is not NoneType] if NoneType in get_args(inner) else [inner]
         (base,), optional = types, len(types) < len(get_args(inner) or (inner,))
         many, choices = get_origin(base) is tuple, get_args(base) if get_origin(base) is Literal else ()
-        value = get_args(base)[0] if many else str if choices else base
+        value = get_args(base)[0] if many else str if choices else get_origin(base) or base
         about = {**setting(None, "").metadata, **f.metadata}
         about["flag"] = about["flag"] or flag(f.name)
         default = None if f.default is dataclasses.MISSING else f.default
@@ -162,6 +167,11 @@ def aliases(kind: type) -> dict[str, tuple[str, ...]]:
 
 def from_words(field: Field, words: Sequence[str], command: str) -> Any:
     """A field's value from words of the command line; InputError if they are not one."""
+    if field.kind is dict and [word.lower() for word in words] != ["none"]:
+        try:
+            return parsed(words, f"{command} {field.flag} {' '.join(words)}")
+        except ValueError as error:
+            raise InputError(str(error)) from None
     numbers = field.many and field.kind is not Path
     parts = [part for word in words for part in word.split(",") if part] if numbers else list(words)
     if not parts or (len(parts) > 1 and not field.many):
@@ -194,7 +204,16 @@ def from_value(field: Field, value: Any, where: str) -> Any:
         return None
     if isinstance(value, os.PathLike) and field.kind is str:
         value = os.fspath(value)
-    if field.many:
+    if field.kind is dict and isinstance(value, dict) and all(isinstance(k, str) for k in value):
+        try:
+            return {name: plain(item, f"{where}: {field.name}.{name}") for name, item in value.items()}
+        except ValueError as error:
+            raise InputError(str(error)) from None
+    if field.many and field.kind is str:
+        items = [value] if isinstance(value, str) else value
+        if isinstance(items, (list, tuple)) and all(isinstance(v, str) for v in items):
+            return tuple(items)
+    elif field.many:
         items = value if isinstance(value, (list, tuple)) else [value] if field.kind is float else None
         if items is not None and all(is_number(v, field.kind) for v in items):
             return tuple(field.kind(v) for v in items)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import Any, TypedDict
 
-from swingup.config.settings import Activation, Kept, Noise, Order, Place, Strategy, Weights
+from swingup.config.settings import Activation, EvalEnv, Kept, Noise, Order, Place, Strategy, Weights
 from swingup.types import Precision
 
 
@@ -21,6 +21,11 @@ class Settings(TypedDict, total=False):
     steps: int
     episodes: int | None
     episode_steps: int | None
+    env_kwargs: dict[str, Any] | None
+    eval_env_kwargs: dict[str, Any] | None
+    wrapper: str | Sequence[str]
+    action_low: float | Sequence[float] | None
+    action_high: float | Sequence[float] | None
     envs: int
     workers: int | None
     on: Place | None
@@ -72,6 +77,7 @@ class Settings(TypedDict, total=False):
     atoms: int | None
     value_low: float | None
     value_high: float | None
+    eval_env: EvalEnv
     eval_every: int
     eval_episodes: int
     final_episodes: int

@@ -7,6 +7,8 @@ made.
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,6 +20,7 @@ Place = Literal["ray"]
 Order = Literal["lockstep", "free"]
 Noise = Literal["gaussian", "ou", "pink", "decay"]
 Weights = Literal["paper", "tflearn"]
+EvalEnv = Literal["copies", "same", "none"]
 Activation = Literal["relu", "elu", "silu", "tanh"]
 Kept = Literal["weights", "learner", "replay"]
 Strategy = Literal["future"]
@@ -109,6 +112,30 @@ class Config:
         ENVIRONMENT,
         values=STEPS,
     )
+    env_kwargs: dict[str, Any] | None = setting(
+        None,
+        "Arguments of the environment's constructor, NAME=VALUE with commas between; kept with the run.",
+        ENVIRONMENT,
+        aliases="env-args",
+    )
+    eval_env_kwargs: dict[str, Any] | None = setting(
+        None,
+        "Arguments that evaluations and videos have instead of, or besides, those of --env-kwargs.",
+        ENVIRONMENT,
+    )
+    wrapper: tuple[str, ...] = setting(
+        (),
+        "A wrapper around the environment, module:function or module:Class; given again, around that.",
+        ENVIRONMENT,
+        aliases="env-wrapper",
+    )
+    action_low: tuple[float, ...] | None = setting(
+        None,
+        "Lowest action, where the environment's bounds are infinite or you want less of its range: "
+        "one number, or one per action dimension.",
+        ENVIRONMENT,
+    )
+    action_high: tuple[float, ...] | None = setting(None, "Highest action, likewise.", ENVIRONMENT)
     envs: int = setting(
         1,
         "Environments stepped side by side; --updates applies to each step of each environment.",
@@ -403,6 +430,12 @@ class Config:
     )
     value_high: float | None = setting(None, "The largest atom.", CRITICS, values="[-1e9, 1e9]")
 
+    eval_env: EvalEnv = setting(
+        "copies",
+        "Evaluate on copies of the environment, on the same one between episodes of training, or not at all "
+        "(none): for a robot or a simulator of which only one may exist.",
+        EVALUATION,
+    )
     eval_every: int = setting(
         5_000, "Environment steps between greedy evaluations.", EVALUATION, values=STEPS, aliases="eval-freq"
     )
@@ -561,6 +594,7 @@ def check(config: Config) -> Config:
                 f"make it a multiple of {config.devices}"
             )
     demos_drawn(config)
+    check_environment(config)
     if config.capacity < config.batch:
         raise InputError(
             f"--capacity {config.capacity}: smaller than a minibatch (--batch {config.batch}); raise it"
@@ -581,6 +615,31 @@ def demos_drawn(config: Config) -> int | None:
             f"it must leave some for replay, in a multiple of --devices {config.devices}, for example 0.5"
         )
     return drawn
+
+
+def check_environment(config: Config) -> None:
+    """InputError if the settings of the environment do not go together."""
+    for name in ("action_low", "action_high"):
+        if not all(math.isfinite(x) for x in getattr(config, name) or ()):
+            raise InputError(f"{FIELDS[name].flag}: expected finite numbers")
+    for wrapper in config.wrapper:
+        if not re.fullmatch(r"[\w.]+:\w+", wrapper):
+            raise InputError(
+                f"--wrapper {wrapper}: expected module:function or module:Class, for example "
+                "gymnasium.wrappers:FlattenObservation"
+            )
+    if config.eval_env != "copies" and config.eval_env_kwargs:
+        what = "there are no environments of their own to evaluate on"
+        raise InputError(f"--eval-env-kwargs: {what} (--eval-env {config.eval_env}); leave it out")
+    if config.eval_env == "same" and config.envs > 1:
+        raise InputError(f"--eval-env same: it is for one environment, and there are --envs {config.envs}")
+    if config.eval_env != "copies" and config.on is not None:
+        raise InputError(
+            f"--eval-env {config.eval_env}: with --on evaluations have copies here; leave it out"
+        )
+    if config.eval_env == "none" and (config.guard_collapse or config.within is not None):
+        flag = "--guard-collapse" if config.guard_collapse else "--within"
+        raise InputError(f"{flag}: it needs evaluations, and there are none (--eval-env none)")
 
 
 def check_widths(flag: str, widths: tuple[int, ...] | None) -> None:

@@ -27,9 +27,10 @@ class Policy:
     """The policy without noise: `policy(obs) -> action` in the environment's units; obs may be a batch.
 
     obs[*obs_shape] -> action[*action_shape], or obs[B, *obs_shape] -> action[B, *action_shape]; obs may be
-    flat, [O] or [B, O]; a Dict or Tuple observation counts as one. Raises ValueError for any other shape.
-    One that was trained with a history remembers what it has seen and done: call `reset` where an episode
-    begins, and give it every observation once, in their order.
+    flat, [O] or [B, O]; a Dict or Tuple observation counts as one. Choices (Discrete and the like) are taken
+    as the environment gives them or one-hot. Raises ValueError for any other shape. One that was trained with
+    a history remembers what it has seen and done: call `reset` where an episode begins, and give it every
+    observation once, in their order.
     """
 
     actor: Any
@@ -50,6 +51,8 @@ class Policy:
     def __call__(self, obs: Any) -> np.ndarray:
         """The action for one observation, or the actions for a batch."""
         x = self.flat(obs) if isinstance(obs, (dict, tuple)) else np.asarray(obs, np.float32)
+        if self.spec.parts == ((),) and x.shape[-1:] != (self.spec.obs_size,):
+            x = self.encoded(x)
         shape, size = self.spec.obs_shape, self.spec.obs_size
         if x.shape in (shape, (size,)):
             return self.spec.to_env(self.act(x.reshape(size)))
@@ -69,10 +72,17 @@ class Policy:
     def flat(self, obs: Any) -> np.ndarray:
         """A Dict or Tuple observation as obs[O]; ValueError if a part of it is missing."""
         try:
-            return flatten(obs, self.spec.parts)
+            return flatten(obs, self.spec.parts, self.spec.categories)
         except (LookupError, TypeError) as error:
             what = f"this observation does not have the parts of those of {self.spec.env} ({error!r})"
             raise ValueError(f"policy: {what}; give one of its space") from error
+
+    def encoded(self, choices: np.ndarray) -> np.ndarray:
+        """One observation that consists of choices alone, or a batch, one-hot."""
+        count = len(self.spec.categories[0])
+        if choices.size == count and choices.ndim <= 1:
+            return self.flat(choices)
+        return np.array([self.flat(one) for one in choices.reshape(-1, count)])
 
     def check(self, spec: Spec) -> None:
         """Raise InputError if an environment's sizes or bounds are not those the policy was trained on."""
@@ -83,7 +93,7 @@ class Policy:
                 f"policy of {ours.env}: it was trained on the parts of an observation in another order than "
                 f"environment {spec.env} has them; give the one it was trained on, or train again"
             )
-        for what in ("obs_size", "action_shape", "low", "high"):
+        for what in ("obs_size", "categories", "action_shape", "low", "high"):
             mine, theirs = getattr(ours, what), getattr(spec, what)
             if mine != theirs:
                 raise InputError(

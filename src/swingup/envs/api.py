@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from swingup.envs import lenient
+from swingup.envs.remarks import Remark, ignore
 from swingup.errors import EnvFault
 from swingup.types import Spec
 
@@ -42,10 +44,14 @@ class Replayed(NamedTuple):
 
 
 class VectorEnv(Protocol):
-    """N environments that step together; only the collector resets them, with a seed for every episode."""
+    """N environments that step together; only the collector resets them, with a seed for every episode.
+
+    known_limit: time steps after which an episode is truncated, as far as that is known.
+    """
 
     spec: Spec
     n: int
+    known_limit: int | None
 
     def reset(self, seeds: Sequence[int | None]) -> np.ndarray:
         """Start a new episode where seeds[i] is not None; returns obs[N, O], undefined in the other rows."""
@@ -129,25 +135,34 @@ def fault(where: object, what: str, fix: str) -> EnvFault:
     return EnvFault(f"{where}: {what}; {fix}")
 
 
-def check_array(value: Any, space: Any, where: object) -> np.ndarray:
-    """Return one Box's observation unchanged; EnvFault if its type, shape or dtype is wrong."""
-    if type(value) is not np.ndarray:
-        raise fault(
-            where,
-            f"the observation is a {type(value).__name__}, not a NumPy array",
-            "return np.asarray(obs, dtype)",
-        )
+def check_array(value: Any, space: Any, where: object, remark: Remark = ignore) -> np.ndarray:
+    """One Box's observation, unchanged if it is as declared.
+
+    A list, another class of array or another precision is taken with a remark; EnvFault for anything else.
+    """
+    if type(value) is np.ndarray and value.shape == space.shape and value.dtype == space.dtype:
+        return value
+    taken = lenient.observation(value, space.shape, space.dtype)
+    if taken is None:
+        raise wrong_array(value, space, where)
+    found = value.dtype if type(value) is np.ndarray else type(value).__name__
+    what = f"observations come as {found}, their space says an array of {space.dtype}"
+    remark("observation", f"{what}; they are converted, return np.asarray(obs, np.{space.dtype})")
+    return taken
+
+
+def wrong_array(value: Any, space: Any, where: object) -> EnvFault:
+    """The error for an observation that is not what its space says."""
+    if not isinstance(value, np.ndarray):
+        what = f"the observation is a {type(value).__name__}, not a NumPy array of shape {space.shape}"
+        return fault(where, what, "return np.asarray(obs, dtype)")
     if value.shape != space.shape:
-        raise fault(
-            where, f"the observation has shape {value.shape}, its space says {space.shape}", "make them agree"
-        )
-    if value.dtype != space.dtype:
-        raise fault(
-            where,
-            f"the observation is {value.dtype}, its space says {space.dtype}",
-            f"return obs.astype(np.{space.dtype})",
-        )
-    return value
+        what = f"the observation has shape {value.shape}, its space says {space.shape}"
+        return fault(where, what, "make them agree")
+    if isinstance(value, np.ma.MaskedArray):
+        return fault(where, "elements of the observation are masked", "fill them")
+    what = f"the observation is {value.dtype}, its space says {space.dtype}"
+    return fault(where, what, f"return obs.astype(np.{space.dtype})")
 
 
 def check_finite(obs: np.ndarray, where: object) -> np.ndarray:
@@ -161,10 +176,13 @@ def check_finite(obs: np.ndarray, where: object) -> np.ndarray:
     return obs
 
 
-def check_outcome(result: Any, where: object) -> tuple[Any, float, bool, bool, float]:
+def check_outcome(
+    result: Any, where: object, remark: Remark = ignore
+) -> tuple[Any, float, bool, bool, float]:
     """Return observation, reward, terminated, truncated and success (`success_of`) of a Gymnasium step.
 
-    EnvFault if a type is wrong or the reward is not finite in float32. The observation is not checked here.
+    EnvFault if a type is wrong or the reward is not finite in float32; other forms of the same value are
+    taken with a remark. The observation is not checked here.
     """
     if not (isinstance(result, tuple) and len(result) == 5):
         got = f"{len(result)} values" if isinstance(result, tuple) else f"a {type(result).__name__}"
@@ -175,16 +193,17 @@ def check_outcome(result: Any, where: object) -> tuple[Any, float, bool, bool, f
         )
     obs, reward, terminated, truncated, info = result
     if isinstance(reward, (bool, np.bool_)) or not isinstance(reward, numbers.Real):
-        raise fault(where, f"the reward is a {type(reward).__name__}", "return one float")
+        reward = taken_reward(reward, where, remark)
     try:
         reward = float(reward)
     except (OverflowError, ValueError, TypeError) as error:
         raise fault(where, f"the reward is not a number ({error})", "return one float") from None
     if not abs(reward) <= 3.4e38:
         raise fault(where, f"the reward is {reward}", "mend the environment; nothing of this step was stored")
-    for name, flag in (("terminated", terminated), ("truncated", truncated)):
-        if not isinstance(flag, (bool, np.bool_)):
-            raise fault(where, f"{name} is a {type(flag).__name__}", "return a bool")
+    if not isinstance(terminated, (bool, np.bool_)):
+        terminated = taken_flag("terminated", terminated, where, remark)
+    if not isinstance(truncated, (bool, np.bool_)):
+        truncated = taken_flag("truncated", truncated, where, remark)
     if not isinstance(info, dict):
         raise fault(where, f"info is a {type(info).__name__}", "return a dict")
     return obs, reward, bool(terminated), bool(truncated), success_of(info)
@@ -196,3 +215,19 @@ def success_of(info: dict[str, Any]) -> float:
     if isinstance(said, (bool, np.bool_, numbers.Real)) or (isinstance(said, np.ndarray) and said.size == 1):
         return float(bool(said))
     return math.nan
+
+
+def taken_reward(value: Any, where: object, remark: Remark) -> float:
+    """The number in an array of size one, with a remark; EnvFault for anything else."""
+    if (number := lenient.reward(value)) is None:
+        raise fault(where, f"the reward is a {type(value).__name__}", "return one float")
+    remark("reward", f"rewards come as {type(value).__name__} of one number; taken so, return float(reward)")
+    return number
+
+
+def taken_flag(name: str, value: Any, where: object, remark: Remark) -> bool:
+    """A flag that is 0 or 1 or an array without axes, with a remark; EnvFault for anything else."""
+    if (flag := lenient.flag(value)) is None:
+        raise fault(where, f"{name} is a {type(value).__name__}", "return a bool")
+    remark("flag", f"{name} comes as {type(value).__name__}; 1 is taken for true, return bool({name})")
+    return flag

@@ -10,8 +10,10 @@ import gymnasium
 import numpy as np
 
 from swingup.envs.api import JaxEnv, JaxGoalEnv
-from swingup.envs.gym_env import GymEnv, describe_error, obs_size, paths
-from swingup.envs.jax_env import compiled_judge
+from swingup.envs.gym_env import GymEnv
+from swingup.envs.gym_ids import describe_error
+from swingup.envs.jax_programs import compiled_judge
+from swingup.envs.spaces import obs_size, paths
 from swingup.errors import EnvFault, InputError
 
 NAMES = ("achieved_goal", "desired_goal")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
 
-from swingup.envs.api import JaxEnv
-from swingup.envs.jax_env import compiled
+from swingup.envs.jax_programs import compiled
 from swingup.errors import InputError
+
+if TYPE_CHECKING:
+    from swingup.envs.api import JaxEnv
 
 
 class JaxGymEnv(gymnasium.Env):

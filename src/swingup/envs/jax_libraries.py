@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from swingup.envs import gym_env
+from swingup.envs import gym_ids, spaces
 from swingup.envs.api import Outcome
 from swingup.errors import InputError, unknown
 from swingup.types import Spec
@@ -149,11 +149,11 @@ class Functional:
                     if k.startswith(("phys2d/", "tabular/"))
                 ),
             )
-        made = gym_env.create(gymnasium.registry[kind], name, {}).unwrapped
+        made = gym_ids.create(gymnasium.registry[kind], name, {}).unwrapped
         if not hasattr(made, "func_env"):
             raise InputError(f"environment {name}: it is not made of pure functions; remove the prefix")
         self.env: Any = made.func_env
-        gym_env.spec_of(made, name)  # refuses what DDPG cannot train on
+        spaces.spec_of(made, name)  # refuses what DDPG cannot train on
         space = self.env.action_space
         self.spec = spec_of(name, self.reset, space.low, space.high, space.shape)
         self.limit: int | None = gymnasium.registry[kind].max_episode_steps
@@ -210,7 +210,7 @@ def make(name: str, maker: Callable[[], Any]) -> Any:
         return maker()
     except Exception as error:
         raise InputError(
-            f"environment {name}: it could not be made ({gym_env.describe_error(error)})"
+            f"environment {name}: it could not be made ({gym_ids.describe_error(error)})"
         ) from error
 
 
@@ -222,7 +222,7 @@ def spec_of(name: str, reset: Callable, low: Any, high: Any, shape: Iterable[int
     obs = jax.eval_shape(reset, jax.random.key(0))[1]
     seen = gymnasium.spaces.Box(-np.inf, np.inf, obs.shape, np.float32)
     likeness: Any = SimpleNamespace(action_space=action, observation_space=seen)
-    return gym_env.spec_of(likeness, name)
+    return spaces.spec_of(likeness, name)
 
 
 def settled(state: Any) -> Any:

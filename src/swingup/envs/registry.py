@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gymnasium
 
-from swingup.envs.api import JaxEnv, VectorEnv
-from swingup.envs.gym_env import GymEnv, create, gym_spec, name_of
-from swingup.errors import InputError, unknown
+from swingup.envs.api import JaxEnv
+from swingup.envs.gym_ids import create, gym_spec, import_module
+from swingup.envs.objects import check_copy, recreate
+from swingup.errors import InputError, nearest, unknown
 
 # Module and class of each, imported on use: to reject an unknown name must not need JAX.
 NATIVE = {
@@ -41,39 +44,69 @@ def find(name: str) -> JaxEnv:
     return getattr(importlib.import_module(module), kind)()
 
 
-def factory(env: Any, **options: Any) -> Callable[[], gymnasium.Env]:
-    """A function that creates a fresh environment from an id, `module:Id`, a Gymnasium object or a factory.
+def factory(env: Any, kwargs: dict[str, Any] | None = None, **options: Any) -> Callable[[], gymnasium.Env]:
+    """A function that creates fresh environments from an id, `module:Name`, a Gymnasium object or a function.
 
-    The object must have a spec. Options (render_mode) go to `gymnasium.make` or JaxGymEnv; a user's own
-    factory is called without them. InputError for anything else.
+    `module:Name` is an id that the module registers, or a class or function in it. kwargs: arguments for what
+    makes the environment; options: the same (render_mode), for a class or function only if it names them. An
+    object must be what its spec makes. InputError for anything else.
     """
     if isinstance(env, str) and in_jax(env):
         return wrapped(env, options)
     if isinstance(env, str):
-        spec = gym_spec(env)
-        return lambda: create(spec, env, options)
+        maker = maker_in_module(env)
+        if maker is not None:
+            return calling(maker, kwargs or {}, options)
+        spec, arguments = gym_spec(env), {**(kwargs or {}), **options}
+        return lambda: create(spec, env, arguments)
     if isinstance(env, gymnasium.Env):
-        if env.spec is None:
-            raise InputError(
-                f"environment {type(env).__name__}: training needs a second copy for evaluation and this "
-                f"object cannot be copied; pass a function that makes it, for example "
-                f"`lambda: {type(env).__name__}(...)`"
-            )
-        return lambda: recreate(env, options)
+        check_copy(env)
+        return lambda: recreate(env, {**(kwargs or {}), **options})
     if callable(env):
-        return env
+        return calling(env, kwargs or {}, options)
     raise InputError(
         f"environment {env!r}: expected an id, a Gymnasium environment or a function that makes one"
     )
 
 
-def recreate(env: gymnasium.Env, options: dict[str, Any]) -> gymnasium.Env:
-    """A copy of an object with a spec; InputError that names the way out where a wrapper has none."""
+def maker_in_module(name: str) -> Callable[..., gymnasium.Env] | None:
+    """The class or function that `module:Name` names, or None where Name is an id or there is no module.
+
+    InputError if the module holds neither.
+    """
+    module, _, inside = name.rpartition(":")
+    if not module:
+        return None
+    found = import_module(module, f"environment {name}")
+    if inside in gymnasium.registry or "-v" in inside or "/" in inside:
+        return None
+    maker = getattr(found, inside, None)
+    if callable(maker):
+        return maker
+    makers = [k for k, v in vars(found).items() if isinstance(v, type) and issubclass(v, gymnasium.Env)]
+    hint = nearest(inside, makers) or (f"; it has {', '.join(makers[:5])}" if makers else "")
+    raise InputError(f"environment {name}: {module} has no id, class or function of that name{hint}")
+
+
+def calling(make: Callable[..., Any], kwargs: dict[str, Any], options: dict[str, Any]) -> Callable[..., Any]:
+    """A function that calls `make` with these arguments; of the options it gets those that it names.
+
+    InputError for an argument that it does not take.
+    """
+    if not kwargs and not options:
+        return make
     try:
-        return create(env.spec, name_of(env), options)
-    except InputError as error:
-        fix = f"pass a function that makes it, for example `lambda: {type(env).__name__}(...)`"
-        raise InputError(f"{error}; {fix}") from error
+        parameters = inspect.signature(make).parameters
+    except (TypeError, ValueError):  # of some classes written in C
+        return partial(make, **kwargs)
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        for name in kwargs:
+            if name not in parameters:
+                takes = f"; it takes {', '.join(parameters)}" if parameters else "; it takes none"
+                what = f"{getattr(make, '__name__', 'it')} takes no argument of that name"
+                raise InputError(f"--env-kwargs {name}: {what}{nearest(name, parameters) or takes}")
+    arguments = kwargs | {name: value for name, value in options.items() if name in parameters}
+    return partial(make, **arguments) if arguments else make
 
 
 def wrapped(env: str, options: dict[str, Any]) -> Callable[[], gymnasium.Env]:
@@ -85,12 +118,3 @@ def wrapped(env: str, options: dict[str, Any]) -> Callable[[], gymnasium.Env]:
 
 # Environments that an evaluation steps together.
 EVAL_COPIES = 10
-
-
-def make_eval_envs(env: Any, n: int, name: str | None = None, limit: int | None = None) -> VectorEnv:
-    """Create n environments for evaluation; those written in JAX run as one compiled program."""
-    if isinstance(env, str) and in_jax(env):
-        from swingup.envs.jax_env import JaxVectorEnv
-
-        return JaxVectorEnv(find(env), n, name, limit)
-    return GymEnv(factory(env), n, name, limit)

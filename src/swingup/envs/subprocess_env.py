@@ -25,21 +25,23 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import cloudpickle
 import gymnasium
 import numpy as np
 
 from swingup.envs.api import Replayed, Step
-from swingup.envs.gym_env import GymEnv, describe_error
+from swingup.envs.gym_env import GymEnv
+from swingup.envs.gym_ids import describe_error
+from swingup.envs.remarks import Remark, Remarks, ignore
 from swingup.errors import EnvFault, InputError
 from swingup.runtime import in_forked_children
 from swingup.types import Spec
 
 # The kinds of requests, and of answers.
 RESET, STEP = 0, 1
-DONE, RAISED, BROKEN = 0, 1, 2
+DONE, RAISED, BROKEN, REMARKED = 0, 1, 2, 3
 
 STARTING = 60.0  # seconds, beyond the deadline of a step, for starting a worker or an episode
 CLOSING = 0.9  # seconds that workers have to close their environments
@@ -63,6 +65,7 @@ class SubprocessVectorEnv:
     of a class that the script defines takes from the script: import those inside `make`. Other modules are
     imported by the worker, from this process's sys.path. deadline: seconds that a worker's share of a step
     may take. report: called with one line for each restart and each truncated episode; `faults` counts both.
+    remark, pause: as in `GymEnv`.
 
     Raises InputError if the environments cannot be created, EnvFault if one breaks its interface or fails
     twice to start an episode. An environment that fails twice at the same step, or whose repeated episode
@@ -79,10 +82,12 @@ class SubprocessVectorEnv:
         limit: int | None = None,
         deadline: float = 60.0,
         report: Callable[[str], None] = print,
+        remark: Remark = ignore,
+        pause: Callable[[], None] = lambda: None,
     ):
         if workers < 1:
             raise InputError(f"environment workers: {workers} is too few; give 1 or more")
-        self.n, self.deadline, self.report = n, deadline, report
+        self.n, self.deadline, self.report, self.remark, self.pause = n, deadline, report, remark, pause
         self.options = {"name": name, "limit": limit}
         self.make = packed(make, name)
         self.shares = [(int(s[0]), len(s)) for s in np.array_split(np.arange(n), min(workers, n))]
@@ -91,7 +96,8 @@ class SubprocessVectorEnv:
         try:
             for w in range(len(self.shares)):
                 self.workers.append(self.start_worker(w))
-            specs = {worker.greeting() for worker in self.workers}
+            greetings = [worker.greeting() for worker in self.workers]
+            specs = {greeting.spec for greeting in greetings}
             if len(specs) > 1:
                 raise InputError(f"environment {name or 'of your function'}: {DIFFER}")
         except Lost as lost:
@@ -102,7 +108,9 @@ class SubprocessVectorEnv:
         except BaseException:
             self.close()
             raise
-        (self.spec,) = specs
+        (self.spec,), self.known_limit = specs, greetings[0].known_limit
+        for topic, text in greetings[0].remarks:
+            remark(topic, text)
         self.request, self.answer = records(self.spec)
         self.steps = 0
         self.faults = Counter(restarts=0, truncated=0)
@@ -215,11 +223,18 @@ class SubprocessVectorEnv:
         """Fill in the answers of worker w; Lost if it failed, EnvFault if an environment is at fault."""
         size = 1 if aloud else len(asked)
         for k in range(0, len(asked), size):
+            if aloud:
+                self.pause()
             rows, seconds = answers[k : k + size], self.deadline + STARTING * bool(asked["kind"][k] == RESET)
             try:
                 self.workers[w].read(rows, seconds)
                 bad = np.flatnonzero(rows["kind"])
-                what = self.workers[w].read_line(seconds) if bad.size else ""
+                what: Any = self.workers[w].read_line(seconds) if bad.size else ""
+                if bad.size and rows["kind"][bad[0]] == REMARKED:
+                    rows["kind"] = DONE
+                    bad = bad[:0]
+                    for topic, text in what:
+                        self.remark(topic, text)
             except Lost as lost:
                 # A share that answers together does not tell which environment failed.
                 envs = {int(i) for i in asked["env"][k : k + size]}
@@ -249,7 +264,7 @@ class SubprocessVectorEnv:
             try:
                 phase = "start"
                 self.workers[w] = self.start_worker(w)
-                if self.workers[w].greeting() != self.spec:
+                if self.workers[w].greeting().spec != self.spec:
                     raise EnvFault(f"environment {self.spec.env}: {DIFFER}")
                 phase = "replay"
                 self.restore(w, {int(i) for i in asked["env"][asked["kind"] == RESET]})
@@ -321,6 +336,14 @@ class SubprocessVectorEnv:
         )
 
 
+class Greeting(NamedTuple):
+    """What a worker says of its environments: their Spec, their time limit if it is known, and remarks."""
+
+    spec: Spec
+    known_limit: int | None
+    remarks: list[tuple[str, str]]
+
+
 class Worker:
     """The parent's side of a worker process; every wait has a time limit. Raises Lost if the worker fails."""
 
@@ -350,12 +373,12 @@ class Worker:
             os.close(watched)
         self.send(json.dumps({**share, "bytes": len(make)}).encode() + b"\n" + make)
 
-    def greeting(self) -> Spec:
-        """The Spec of the worker's environments; InputError with the reason if it could not create them."""
-        kind, said = self.read_line(self.patience)
+    def greeting(self) -> Greeting:
+        """What the worker says of its environments; InputError with the reason if it could not make them."""
+        kind, *said = self.read_line(self.patience)
         if kind != "spec":
-            raise InputError(said)
-        return Spec.of_json(said)
+            raise InputError(said[0])
+        return Greeting(Spec.of_json(said[0]), *said[1:])
 
     def ask(self, asked: np.ndarray, aloud: bool) -> None:
         """Send requests; aloud: to be answered one by one instead of together."""
@@ -435,6 +458,7 @@ class Share(GymEnv):
     """A worker's share of the environments, starting at index `first` of all; errors use these indices."""
 
     first = 0
+    remarks: Remarks
 
     def where(self, i: int) -> str:
         return place_of(self.spec, self.first + i, self.count[i, 0] - 1, self.count[i, 1])
@@ -532,7 +556,9 @@ def made(order: dict, pickled: bytes) -> Share:
             f"({describe_error(error)}); let the function import what it needs, from sys.path"
         ) from error
     try:
-        env = Share(make, order["n"], order["name"], order["limit"])
+        remarks = Remarks()
+        env = Share(make, order["n"], order["name"], order["limit"], remarks)
+        env.remarks = remarks
     except InputError:
         raise
     except Exception as error:
@@ -550,7 +576,8 @@ def answer_all(order: dict, stream: Any, sock: socket.socket) -> None:
     except InputError as error:
         sock.sendall(json.dumps(["error", str(error)]).encode() + b"\n")
         return
-    sock.sendall(json.dumps(["spec", dataclasses.asdict(env.spec)]).encode() + b"\n")
+    greeting = ["spec", dataclasses.asdict(env.spec), env.known_limit, env.remarks.taken()]
+    sock.sendall(json.dumps(greeting).encode() + b"\n")
     request, answer = records(env.spec)
     while len(sizes := stream.read(8)) == 8:
         count, size = (int(c) for c in np.frombuffer(sizes, np.uint32))
@@ -570,11 +597,15 @@ def answered(env: Share, asked: np.ndarray, answers: np.ndarray) -> bytes:
     """The answers as bytes.
 
     After a failure the remaining requests are skipped, and a line of JSON with the error follows the answers.
+    So does a line with new remarks, where nothing failed.
     """
     actions = asked["action"].copy()  # aligned and writable, as an environment may expect
     for k in range(len(asked)):
         if failed := answer_one(env, asked[k], actions[k], answers[k]):
             return answers.tobytes() + json.dumps(failed).encode() + b"\n"
+    if env.remarks.waiting:
+        answers[-1]["kind"] = REMARKED
+        return answers.tobytes() + json.dumps(env.remarks.taken()).encode() + b"\n"
     return answers.tobytes()
 
 

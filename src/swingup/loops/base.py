@@ -89,6 +89,10 @@ class Loop(Protocol):
         reaches replay, Diverged before a gradient that is not finite reaches the weights.
         """
 
+    @property
+    def between_episodes(self) -> bool:
+        """Whether an episode of every environment has ended in the last iteration."""
+
     def snapshot(self) -> Snapshot:
         """The current state of a settled loop. Its arrays may be views: use them before the next step."""
 
@@ -134,6 +138,10 @@ class LoopBase:
     @property
     def steps(self) -> int:
         return self.iteration * self.plan.rows
+
+    @property
+    def between_episodes(self) -> bool:
+        return False  # where environments are never shared
 
     def iterations_until_seen(self, step: int) -> int:
         """Iterations from a step until a log, an evaluation, a checkpoint or the end is due."""

@@ -67,16 +67,19 @@ def evaluate(
     skip: int = 0,
     pause: Callable[[], None] = lambda: None,
     begun: Callable[[np.ndarray], None] = lambda where: None,
+    endless: int = ENDLESS,
 ) -> Evaluation:
     """Play `episodes` episodes with `act(obs[N, O]) -> action[N, A]`, actions in [-1, 1].
 
     Episode k has the (skip + k)-th seed. All of them are played to their ends: counting the first to finish
     would favour short ones. An environment without an episode left is not stepped. pause: called before each
     step; an exception from it ends the evaluation. begun: called with where[N], the environments that begin
-    an episode. EnvFault says that it was raised by an evaluation.
+    an episode. endless: steps of one episode after which EnvFault is raised. EnvFault says that it was raised
+    by an evaluation.
     """
     try:
-        returns, lengths, said = zip(*play(act, env, episodes, seed, skip, pause, begun), strict=True)
+        played = play(act, env, episodes, seed, skip, pause, begun, endless)
+        returns, lengths, said = zip(*played, strict=True)
     except EnvFault as error:
         raise EnvFault(f"evaluation: {error}") from error
     return Evaluation(returns, lengths, () if np.isnan(said).any() else said)
@@ -90,6 +93,7 @@ def play(
     skip: int,
     pause: Callable[[], None],
     begun: Callable[[np.ndarray], None],
+    endless: int,
 ) -> list[tuple[float, int, float]]:
     """The return, the length and the success (or NaN) of each episode of an evaluation."""
     n = env.n
@@ -106,11 +110,8 @@ def play(
     obs = begin(playing < episodes, np.zeros((n, env.spec.obs_size), np.float32))
     while len(results) < episodes:
         active = playing < episodes
-        if length.max() >= ENDLESS:
-            raise EnvFault(
-                f"environment {env.spec.env}: an episode has not ended after {ENDLESS:,} steps; "
-                "give it a limit with --episode-steps"
-            )
+        if length.max() >= endless:
+            raise EnvFault(f"environment {env.spec.env}: {never_ends(endless)}")
         pause()
         step = env.step(act(obs), active)
         ret, length = ret + np.where(active, step.reward, 0), length + active
@@ -123,6 +124,11 @@ def play(
             ret[over], length[over] = 0, 0
             obs = begin(over & (playing < episodes), obs)
     return [results[k] for k in range(episodes)]
+
+
+def never_ends(steps: int) -> str:
+    """What is said of an episode that has not ended after so many steps."""
+    return f"an episode has not ended after {steps:,} steps; give it a limit with --episode-steps"
 
 
 def evaluate_policy(
@@ -149,25 +155,29 @@ def evaluate_policy(
     return e
 
 
-def can_restore_episodes(env: VectorEnv, seed: int, steps: int = 20) -> bool:
+def can_restore_episodes(
+    env: VectorEnv, seed: int, steps: int = 20, pause: Callable[[], None] = lambda: None
+) -> bool:
     """Whether episodes, repeated from their seeds with the same actions, give the same bits at every step.
 
     All environments play up to `steps` random actions; then each plays another episode and repeats its own:
     observations, rewards and ends must agree, which are all that replay stores. A reset with a seed is the
     only way to restore a Gymnasium environment: MuJoCo's come back silently wrong from pickle, deepcopy and
-    set_state.
+    set_state. pause: called before each step; an exception from it passes through.
     """
     rng, seeds = np.random.default_rng(seed), [int(episode_seed(seed, PREFLIGHT, i, 0)) for i in range(env.n)]
     actions: list[np.ndarray] = []
     answers: list[Step] = []
     obs, over = [env.reset(seeds)], False
     while len(actions) < steps and not over:
+        pause()
         actions.append(rng.uniform(-1, 1, (env.n, env.spec.action_size)).astype(np.float32))
         answers.append(env.step(actions[-1]))
         obs.append(answers[-1].obs)
         over = bool((answers[-1].terminated | answers[-1].truncated).any())
     others = [np.array([getattr(a, name) for a in answers]) for name in Replayed._fields[1:]]
     for i, seed_i in enumerate(seeds):
+        pause()
         journal = np.array([action[i] for action in actions])
         env.restore_episode(i, seed_i + 1, journal[:1])
         played = Replayed(np.array([o[i] for o in obs]), *(other[:, i] for other in others))

@@ -16,7 +16,7 @@ from swingup.core.agent import Learner
 from swingup.core.engine import Plan
 from swingup.core.named_arrays import flatten_named, same_shapes, unflatten_named
 from swingup.core.pytrees import device_copy
-from swingup.envs.jax_env import programs
+from swingup.envs.jax_programs import programs
 from swingup.errors import EnvFault
 from swingup.loops.base import IterationResult, LoopBase, Snapshot, Start, without_ring
 from swingup.loops.fused_program import Carry, SingleSeed, Task

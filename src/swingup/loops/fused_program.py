@@ -1,7 +1,7 @@
 """The compiled program of the fused loop: environments in JAX and learning, many iterations in one call.
 
 It computes the same bits as the host loop: what is a separate program there is isolated here
-(`jax_env.isolate_rounding`).
+(`jax_programs.isolate_rounding`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from swingup.core.agent import Behaviour, Metrics
 from swingup.core.engine import Plan
 from swingup.core.hindsight import Hindsight
 from swingup.core.replay_buffer import Replay
-from swingup.envs.jax_env import isolate_rounding, judging, programs
+from swingup.envs.jax_programs import isolate_rounding, judging, programs
 from swingup.loops.base import BackgroundCompiled
 from swingup.seeding import TRAIN, episode_seed
 from swingup.types import Transition

@@ -138,6 +138,10 @@ class HostLoop(LoopBase):
         self.relabel_from_here()
         self.latest = device_copy(algorithm.behaviour(self.state.learner))
 
+    @property
+    def between_episodes(self) -> bool:
+        return bool((self.collector.length < self.plan.block).all())
+
     def step(self, ahead: bool = True) -> IterationResult:
         if not self.in_flight:
             self.launch()

@@ -22,7 +22,7 @@ from swingup.multiseed.table import StatusView, status_view
 from swingup.reports.progress import console_of
 from swingup.runs.group import Group
 from swingup.runs.run import Run
-from swingup.storage import checkpoint_reader, run_folder, text_file, trusted_modules
+from swingup.storage import checkpoint_reader, run_folder, text_file
 from swingup.training.build import RunBuilder
 from swingup.training.environments import open_environments
 from swingup.training.options import Options
@@ -68,7 +68,7 @@ def preflight(builder: RunBuilder, env: Any, options: Options) -> None:
     builder.callbacks()
     builder.makers()
     with open_environments(builder.environments(env, options)) as envs:
-        builder.check(envs.evaluation.spec)
+        builder.check(envs.spec)
 
 
 def resume_seeds(folder: Path, steps: int | None, env: Any, options: Options, command: str) -> Group:
@@ -84,7 +84,7 @@ def train_unfinished(
     builder = builder_of(group, group.seeds[0], steps)
     if group.env is None:
         for seed in group.seeds:  # each seed has its own settings file, which may have been edited
-            trusted_modules.check(run_folder.read_config(group.path(seed)).env, group.path(seed))
+            assert Run(group.path(seed)).env
     seeds = [status_of(group, seed, builder.steps if steps is not None else None) for seed in group.seeds]
     todo = [seed for seed in seeds if seed.state != "done"]
     if steps is not None:
@@ -94,7 +94,8 @@ def train_unfinished(
         console = console_of(options.quiet)
         view = stack.enter_context(closing(status_view(console, seeds, builder.steps)))
         if todo:
-            count = seeds_at_a_time(todo, builder.threads)
+            alone = builder.settings["eval_env"] == "same"  # only one may exist
+            count = 1 if alone else seeds_at_a_time(todo, builder.threads)
             how = "in one program" if group.mode == "vmap" else f"{count} at a time"
             console.print(f"{builder.env} · preset {builder.preset} · {len(todo)} seeds, {how}")
             for line in builder.origins:

@@ -15,7 +15,8 @@ import numpy as np
 
 from swingup.core.policy import Policy
 from swingup.envs.closing import closing
-from swingup.envs.gym_env import GymEnv, name_of
+from swingup.envs.gym_env import GymEnv
+from swingup.envs.gym_ids import name_of
 from swingup.envs.rendering import (
     check_mode,
     fps_of,
@@ -25,8 +26,8 @@ from swingup.envs.rendering import (
     rendering,
     track_camera,
 )
-from swingup.errors import InputError
-from swingup.loops.evaluation import Evaluation, evaluate_policy
+from swingup.errors import EnvFault, InputError
+from swingup.loops.evaluation import ENDLESS, Evaluation, evaluate_policy, never_ends
 from swingup.seeding import EVALUATE, episode_seed
 
 CUBES = frozenset(k**3 for k in range(10))
@@ -278,6 +279,8 @@ def shoot_one(policy: Policy, env: GymEnv, path: Path, seed: int) -> Clip:
         policy.reset()
         movie.add(render_frame(scene, name))
         while not over:
+            if length >= ENDLESS:
+                raise EnvFault(f"environment {name}: {never_ends(ENDLESS)}")
             step = env.step(policy.act(obs))
             movie.add(render_frame(scene, name))
             obs, ret, length = step.obs, ret + float(step.reward[0]), length + 1

@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from swingup.envs.closing import close_all
-from swingup.envs.registry import make_eval_envs
+from swingup.envs.recipe import for_evaluation
 from swingup.errors import EnvFault, InputError
 from swingup.loops.evaluation import evaluate
 from swingup.runs.run import Run
@@ -27,7 +27,7 @@ def greedy_actions(run: Run, episodes: int = 2) -> tuple[np.ndarray, int]:
     where the environment cannot be made or breaks its contract.
     """
     policy, taken = run.policy, list[np.ndarray]()
-    env = make_eval_envs(run.env, 1, None, run.config.episode_steps)
+    env = for_evaluation(run.recipe, 1, run.config.episode_steps)
     began: list[float] = []
 
     def act(obs: np.ndarray) -> np.ndarray:

@@ -228,6 +228,8 @@ def read(folder: Path, metric: Metric) -> Finished:
             f"{folder}: the run did not finish, it has no result.json; "
             "train it to its end, or move it elsewhere"
         )
+    if "source" in result:
+        raise InputError(f"{folder}: the run was not evaluated (--eval-env none); compare runs that were")
     mean, steps, std, ci95 = result["mean"], result["steps"], result["std"], tuple(result["ci95"] or ())
     means = np.array([mean]) if metric == "final" else evaluations(folder, steps)
     value = {"final": means[-1], "best": means.max(), "last-ten": means[-10:].mean()}[metric]

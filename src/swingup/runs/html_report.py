@@ -74,7 +74,9 @@ def final(entry: Entry) -> tuple[str, str, str]:
         return "not finished", "", ""
     ends = result["ci95"]
     between = f"95 % interval over episodes: {number(ends[0])} to {number(ends[1])}" if ends else ""
-    return number(result["mean"]), between, f"{result['episodes']:,} greedy episodes"
+    kind = "greedy episodes" if "source" not in result else "last training episodes, which explored"
+    mean = "unknown" if result["mean"] is None else number(result["mean"])
+    return mean, between, f"{result['episodes']:,} {kind}"
 
 
 def report(*folders: str | Path, output: str | Path | None = None, play: bool = True) -> Path:

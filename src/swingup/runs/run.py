@@ -7,18 +7,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 
 from swingup.config.settings import Config
 from swingup.core.custom_networks import Makers
 from swingup.core.policy import Policy
 from swingup.envs.closing import close_all
-from swingup.envs.registry import EVAL_COPIES, factory, make_eval_envs
+from swingup.envs.recipe import Recipe, for_evaluation
+from swingup.envs.registry import EVAL_COPIES
 from swingup.errors import InputError
 from swingup.loops.evaluation import Evaluation, evaluate_policy
 from swingup.reports.video import Clip, film, inline, watch
 from swingup.reports.wording import interval, number
-from swingup.storage import policy_file, run_folder, tables, trusted_modules
+from swingup.runs.source import read_source
+from swingup.storage import policy_file, run_folder, tables
 
 
 class Table(dict[str, np.ndarray]):
@@ -118,14 +121,23 @@ class Run:
     @property
     def env(self) -> Any:
         """What environments are made from: the id in the settings, or what was given to `load`."""
-        if self.source is not None:
-            return self.source
-        if (self.folder / "factory.txt").exists():
-            raise InputError(
-                f"{self.folder}: trained on an object or a function, not on an id; "
-                "open it with swingup.load(folder, env)"
-            )
-        return trusted_modules.check(self.config.env, self.folder)
+        return (
+            self.source
+            if self.source is not None
+            else read_source(self.folder, self.config.env, self.config.wrapper)
+        )
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the environments to evaluate on are made: from `env`, as the settings say."""
+        return recipe_of(self.config, self.env, evaluation=True)
+
+    def drawn(self, mode: str) -> Any:
+        """A function that makes an environment with this render mode."""
+        env = self.env
+        if isinstance(env, gymnasium.Env) and env.render_mode == mode:
+            return self.recipe.given()
+        return self.recipe.maker(render_mode=mode)
 
     def film(self, episodes: int = 1, seed: int | None = None, best: bool = False) -> list[Clip]:
         """Write greedy episodes as videos/eval-{last or best}-seed{seed}-{k}.mp4 (H.264).
@@ -139,7 +151,7 @@ class Run:
 
         return film(
             self.best if best else self.policy,
-            factory(self.env, render_mode="rgb_array"),
+            self.drawn("rgb_array"),
             path,
             episodes,
             used,
@@ -173,7 +185,7 @@ class Run:
         used = self.config.seed if seed is None else seed
         return watch(
             self.best if best else self.policy,
-            factory(self.env, render_mode="human"),
+            self.drawn("human"),
             episodes,
             used,
             self.config.episode_steps,
@@ -188,7 +200,8 @@ class Run:
         """
         if episodes < 1:
             raise InputError(f"evaluate({episodes}): expected one episode or more")
-        env = make_eval_envs(self.env, min(EVAL_COPIES, episodes), None, self.config.episode_steps)
+        copies = EVAL_COPIES if self.config.eval_env == "copies" else 1
+        env = for_evaluation(self.recipe, min(copies, episodes), self.config.episode_steps)
         try:
             used = self.config.seed if seed is None else seed
             return evaluate_policy(self.best if best else self.policy, env, episodes, used, within)
@@ -196,10 +209,17 @@ class Run:
             close_all(env)
 
 
+def recipe_of(config: Config, source: Any, evaluation: bool = False) -> Recipe:
+    """How the environments of a run are made; evaluation: those to evaluate on."""
+    own = None if isinstance(source, gymnasium.Env) else config.env_kwargs  # an object has them already
+    kwargs = {**(own or {}), **((config.eval_env_kwargs or {}) if evaluation else {})}
+    return Recipe(source, kwargs or None, config.wrapper, config.action_low, config.action_high)
+
+
 def figures(e: Evaluation, folder: Path, seconds: float, steps: int | None = None) -> dict[str, Any]:
     """An evaluation as JSON values: what `--json` prints and result.json holds."""
     return {
-        "mean": e.mean,
+        "mean": e.mean if e.returns else None,
         "std": e.std if len(e.returns) > 1 else None,
         "ci95": list(e.ci95) if len(e.returns) > 1 else None,
         "episodes": len(e.returns),
@@ -213,9 +233,13 @@ def figures(e: Evaluation, folder: Path, seconds: float, steps: int | None = Non
 def closing(result: dict[str, Any], env: str) -> str:
     """The result of `figures` as one line of text."""
     ends = f"{interval(result['ci95'])}, " if result["ci95"] else ""
-    played = "1 greedy episode" if result["episodes"] == 1 else f"{result['episodes']} greedy episodes"
+    kinds = ("greedy episode", "greedy episodes")
+    if result.get("source") == "training":
+        kinds = ("training episode, which explored", "last training episodes, which explored")
+    played = f"1 {kinds[0]}" if result["episodes"] == 1 else f"{result['episodes']} {kinds[1]}"
+    after = f" after {result['steps']:,} steps" if "steps" in result else ""
+    mean = "unknown" if result["mean"] is None else number(result["mean"])
     done = f", success {result['success']:.0%}" if "success" in result else ""
     took = f"{result['seconds']:.1f} s"
-    after = f" after {result['steps']:,} steps" if "steps" in result else ""
     after += f" (stopped: {result['stopped']})" if result.get("stopped") else ""
-    return f"{env}: return {number(result['mean'])} ({ends}{played}){done}{after} in {took} · {result['run']}"
+    return f"{env}: return {mean} ({ends}{played}){done}{after} in {took} · {result['run']}"

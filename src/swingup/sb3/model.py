@@ -16,7 +16,8 @@ from swingup.config.settings import apply, check
 from swingup.config.stable_baselines import settings_of
 from swingup.core.policy import Policy
 from swingup.envs.goals import goals_of_gym
-from swingup.envs.gym_env import GymEnv, name_of
+from swingup.envs.gym_env import GymEnv
+from swingup.envs.gym_ids import name_of
 from swingup.envs.registry import factory
 from swingup.errors import InputError
 from swingup.reports.callback import Callback, RunContext

@@ -69,7 +69,7 @@ def restore(
     source, needs = str(about["networks"]), str(about["needs"])
     if makers is None:
         for word in source.split(","):
-            trusted_modules.check(word, path, "network")
+            trusted_modules.check(word, path, "networks")
         makers = load_networks(source)
     network = made(makers[0], "actor", obs_size, spec.action_size)
     in_numpy = needs == "numpy"

@@ -45,8 +45,9 @@ def save_policy(
         for k, v in (policy.obs_statistics._asdict() if policy.obs_statistics else {}).items()
     }
     spec = dataclasses.asdict(policy.spec)
-    if not policy.spec.parts:
-        del spec["parts"]
+    for name in ("parts", "categories"):
+        if not spec[name]:
+            del spec[name]
     past = {} if policy.history is None else {"history": policy.history.length}
     about = {"format": 1, "spec": spec, **actor, **past}
     part = path.with_name(f".{path.name}.part")
@@ -183,4 +184,9 @@ def read_spec(values: dict[str, Any]) -> Spec:
     paths = [path for path in spec.parts if type(path) is tuple]
     if len(paths) != len(spec.parts) or not all(type(k) in (str, int) for path in paths for k in path):
         raise ValueError("the parts of its observations")
+    if spec.categories and (
+        len(spec.categories) != len(paths)
+        or not all(type(n) is int and type(first) is int for kinds in spec.categories for n, first in kinds)
+    ):
+        raise ValueError("the choices in its observations")
     return spec

@@ -76,7 +76,7 @@ def read_config(folder: Path) -> Config:
 NUMBER = lambda x: type(x) in (int, float) and abs(x) < 2**1023
 COUNT = lambda x: type(x) is int and 0 <= x < 2**63
 RESULT: dict[str, Callable[[Any], bool]] = {
-    "mean": NUMBER,
+    "mean": lambda x: x is None or NUMBER(x),  # of a run without evaluations in which no episode ended
     "std": lambda x: x is None or NUMBER(x),
     "ci95": lambda x: x is None or (type(x) is list and len(x) == 2 and all(map(NUMBER, x))),
     "episodes": COUNT,

@@ -13,6 +13,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+import gymnasium
+
 from swingup.errors import InputError
 
 named: set[str] = set()  # modules, in this process
@@ -71,11 +73,38 @@ def check(env: str, folder: Path, what: str = "environment") -> str:
     InputError, with the way to name the module, if not.
     """
     module = module_of(env)
-    if not module or module in named or module in sys.modules or known(module):
+    if not module or module in named or known(module) or (module in sys.modules and harmless(env)):
         return env
+    again = {"environment": "give the environment", "networks": "give networks="}
     raise InputError(
         f"{folder}: its {what} {env!r:.100} would import the module {module!r:.60}, "
         "which you have not named yourself on this machine; "
         "if you trust that code, add --import with the module's name "
-        f"(in Python {'give the environment' if what == 'environment' else 'import it first'})"
+        f"(in Python {again.get(what, 'import it first')})"
+    )
+
+
+def harmless(env: str) -> bool:
+    """Whether `module:Name` of an imported module is a registered id or a class of environments or callbacks.
+
+    Any other function of any imported module would be called, too.
+    """
+    module, _, name = env.rpartition(":")
+    found = getattr(sys.modules[module], name, None)
+    kind = isinstance(found, type) and (issubclass(found, gymnasium.Env) or hasattr(found, "on_iteration"))
+    return name in gymnasium.registry or kind
+
+
+def check_wrapper(path: str, folder: Path) -> None:
+    """InputError unless a wrapper in a folder is Gymnasium's or in a module that the user named."""
+    module, _, name = path.partition(":")
+    if module == "gymnasium.wrappers":
+        found = getattr(gymnasium.wrappers, name, None)
+        if isinstance(found, type) and issubclass(found, gymnasium.Wrapper):
+            return
+    elif module in named or known(module):
+        return
+    raise InputError(
+        f"{folder}: its wrapper {path!r:.100} is in a module that you have not named yourself on this "
+        "machine; if you trust that code, add --import with the module's name"
     )

@@ -114,7 +114,7 @@ def bench(builder: RunBuilder) -> Report:
     batch, n = builder.settings["batch"], builder.settings["envs"]
     builder = builder.replace(warmup=max(batch, n), workers=None, steps=2**31 - 1, eval_every=2**30)
     with open_environments(builder.environments(env_name, Options())) as envs:
-        builder.check(envs.evaluation.spec)
+        builder.check(envs.spec)
         runtime.prepare(builder.threads)
         loop: Any = builder.loop(envs)
         agent, count = loop.plan.agent, iterations(loop)

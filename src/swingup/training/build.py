@@ -21,8 +21,10 @@ from swingup.config.settings import (
     named_objects,
 )
 from swingup.envs.registry import EVAL_COPIES, in_jax
+from swingup.envs.remarks import Remark, Remarks, ignore
 from swingup.errors import InputError
 from swingup.reports.progress import progress_callbacks
+from swingup.runs.run import recipe_of
 from swingup.storage import run_folder
 from swingup.storage.named_objects import load_networks, load_object
 from swingup.training.environments import EnvironmentRequest, Environments
@@ -32,7 +34,6 @@ from swingup.types import Spec
 if TYPE_CHECKING:
     from swingup.core.custom_networks import Makers
     from swingup.core.engine import Plan
-    from swingup.envs.api import VectorEnv
     from swingup.envs.goals import Goals
     from swingup.loops.base import Loop, Start
     from swingup.reports.callback import Callback
@@ -128,13 +129,21 @@ class RunBuilder:
         name = options.exp_name or self.preset
         return run_folder.new_folder(options.run_dir, f"{self.env}__{name}__{label or self.seed}")
 
-    def environments(self, source: Any, options: Options) -> EnvironmentRequest:
+    def environments(
+        self,
+        source: Any,
+        options: Options,
+        remark: Remark = ignore,
+        pause: Callable[[], None] = lambda: None,
+    ) -> EnvironmentRequest:
         """The environments that the run needs; source: an id, an object or a function."""
         c = self.config
         return EnvironmentRequest(
-            source=source,
+            recipe=recipe_of(c, source),
+            eval_recipe=recipe_of(c, source, evaluation=True),
             name=c.env,
             n=c.envs,
+            eval_env=c.eval_env,
             copies=min(EVAL_COPIES, max(c.eval_episodes, c.final_episodes)),
             limit=c.episode_steps,
             workers=c.workers if c.on is None else None,
@@ -146,7 +155,13 @@ class RunBuilder:
             quiet=options.quiet,
             elsewhere=c.on is not None,
             hindsight=c.hindsight is not None,
+            remark=remark,
+            pause=pause,
         )
+
+    def remarks(self) -> Remarks:
+        """Remarks on the run's environments, but for those that a setting has answered."""
+        return Remarks({"scale"} if self.config.normalize else ())
 
     def check(self, spec: Spec) -> None:
         """InputError if a setting does not fit the environment, or replay does not fit into memory."""
@@ -193,8 +208,10 @@ class RunBuilder:
         if self.config.on is not None:
             what = "only train and resume have workers on a cluster"
             raise InputError(f"--on {self.config.on}: {what}; use swingup resume, or train without --on")
-        c, made = self.config, self.plan(envs.evaluation.spec, envs.goals)
-        every = (log_interval(made), c.eval_every, c.save_every or c.eval_every)
+        c, made = self.config, self.plan(envs.spec, envs.goals)
+        every: tuple[int, ...] = (log_interval(made), c.eval_every, c.save_every or c.eval_every)
+        if envs.shared:
+            every = (1,)  # the environment is free after every iteration
         if not in_jax(c.env):
             from swingup.loops.host import HostLoop
 
@@ -224,7 +241,7 @@ class RunBuilder:
         return progress_callbacks(console, c.env, c.steps, c.episodes, c.episode_lines)
 
     def evaluator(
-        self, loop: Loop, env: VectorEnv, folder: Path, *parts: Any, remark: Callable[..., None]
+        self, loop: Loop, envs: Environments, folder: Path, *parts: Any, remark: Callable[..., None]
     ) -> Any:
         """The run's `Evaluator`; parts: callbacks, stop request and write guard."""
         from swingup.training.evaluator import Evaluator
@@ -232,7 +249,7 @@ class RunBuilder:
         collapse = self.config.guard_collapse
         schedule = self.schedule()
         return Evaluator(
-            loop, env, self.seed, folder, schedule, *parts, restore_after_collapse=collapse, remark=remark
+            loop, envs, self.seed, folder, schedule, *parts, restore_after_collapse=collapse, remark=remark
         )
 
     def checkpoint_writer(self, folder: Path) -> Any:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from swingup import runtime
 from swingup.config.settings import named_objects
 from swingup.envs.gym_env import GymEnv
+from swingup.envs.remarks import Remarks
 from swingup.errors import InputError
 from swingup.reports.callback import Callback, Callbackable, RunContext, as_callbacks
 from swingup.reports.progress import console_of
@@ -21,11 +22,12 @@ from swingup.reports.provenance import provenance
 from swingup.reports.video import Recorder, cubic
 from swingup.runs.run import Run, figures
 from swingup.runs.run import closing as closing_line
+from swingup.runs.source import write_source
 from swingup.storage import checkpoint_reader, run_folder, text_file, trusted_modules
 from swingup.training.build import RunBuilder
 from swingup.training.environments import Environments, open_environments
 from swingup.training.options import Options
-from swingup.training.signals import StopRequest, stop_on_signals
+from swingup.training.signals import Interrupted, StopRequest, stop_on_signals
 from swingup.training.start import demos_saved
 
 if TYPE_CHECKING:
@@ -80,6 +82,26 @@ def training_session(
     callbacks: Callbackable = None,
 ) -> Generator[None, None, Run]:
     """`run_training` as a generator that pauses before each computation, so that runs can take turns."""
+    source, there = None if isinstance(env, str) else env, [old] if old else []
+    try:
+        return (yield from session(builder, env, options, command, old, context, callbacks, there))
+    except Interrupted:  # before the first step: from then on `train` saves and ends the run
+        if there:
+            return Run(there[0], source)
+        raise KeyboardInterrupt from None
+
+
+def session(
+    builder: RunBuilder,
+    env: Any,
+    options: Options,
+    command: str,
+    old: Path | None,
+    context: SeedContext | None,
+    callbacks: Callbackable,
+    there: list[Path],
+) -> Generator[None, None, Run]:
+    """The run itself; there: gets its folder as soon as it can be resumed."""
     clock, source = Clock(), None if isinstance(env, str) else env
     if old is not None and (result := finished(old, builder)):
         done = f"finished at step {result['steps']:,}; go on with: swingup resume {old} --steps N"
@@ -93,21 +115,23 @@ def training_session(
         # What may fail comes first: before JAX is imported and before there is a run folder.
         users = [*builder.callbacks(), *as_callbacks(callbacks)]
         builder.makers()
-        trackers = trackers_of(options)
-        envs = stack.enter_context(open_environments(builder.environments(env, options)))
-        builder.check(envs.evaluation.spec)
+        trackers, remarks = trackers_of(options), builder.remarks()
+        wanted = builder.environments(env, options, remarks, stop.raise_if_interrupted)
+        envs = stack.enter_context(open_environments(wanted))
+        builder.check(envs.spec)
         runtime.prepare(builder.threads, options.require_exact)
         start_jax()
         if builder.makers() is not None:
-            builder.plan(envs.evaluation.spec, envs.goals)  # tries them, before there is a folder
+            builder.plan(envs.spec, envs.goals)  # tries them, before there is a folder
         begun = old is not None and has_checkpoint(old)
-        start = None if begun else builder.start(envs.evaluation.spec, envs.goals)
+        start = None if begun else builder.start(envs.spec, envs.goals)
         folder = old or builder.new_folder(options)
         console = context.console if context else console_of(options.quiet)
         if old is None:
             run_folder.write_settings(folder, builder.settings, command)
-            write_source(folder, source)
+            write_source(folder, source, envs.shared)
             text_file.write(folder / "machine.json", json.dumps(provenance(builder.threads), indent=2) + "\n")
+            there.append(folder)
         if options.record and isinstance(envs.training, GymEnv):
             envs.training.envs[0] = Recorder(envs.training.envs[0], folder / "videos", cubic, console.print)
         if context is None:
@@ -126,6 +150,7 @@ def training_session(
             [clock, *trackers],
             users,
             stack,
+            remarks,
             start,
         )
         if old is not None and run_folder.read_result(old).get("stopped"):
@@ -134,13 +159,15 @@ def training_session(
         stack.callback(training.callbacks.tell, "on_end", seen)
         if old is not None:  # only now: a run that cannot be resumed keeps its settings and its result
             guard(partial(run_folder.write_settings, folder, builder.settings, command), "config.json")
-            guard(partial(write_source, folder, source), "factory.txt")
+            guard(partial(write_source, folder, source, envs.shared), "factory.txt")
             (folder / "result.json").unlink(missing_ok=True)
         from swingup.training.trainer import train
 
         evaluation, result = (yield from train(training, seen)), {}
         if evaluation is not None:
             reason = {"stopped": stop.reason} if stop.reason else {}
+            if envs.evaluation is None:
+                reason["source"] = "training"
             result = figures(evaluation, folder, clock.seconds, training.loop.steps) | reason
             guard(partial(write_returns, folder / "closing.csv", evaluation), "closing.csv")
             guard(partial(text_file.write, folder / "result.json", json.dumps(result) + "\n"), "result.json")
@@ -195,11 +222,18 @@ def warn_of_threads(threads: int, warn: Callable[[str], None]) -> None:
         )
 
 
-def write_source(folder: Path, source: Any) -> None:
-    """Record what an environment without an id was made from."""
-    if source is not None:
-        how = f"made from {source!r}; give the environment again in Python: swingup.load(folder, env)\n"
-        text_file.write(folder / "factory.txt", how)
+class KeptRemarks(Callback):
+    """Keeps which remarks on environments were made, so that a resumed run does not repeat them."""
+
+    def __init__(self, remarks: Remarks):
+        self.remarks = remarks
+
+    def state(self) -> dict[str, Any]:
+        return {"said": sorted(self.remarks.made)} if self.remarks.made else {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.remarks.said.update(state["said"])
+        self.remarks.made.update(state["said"])
 
 
 def write_returns(path: Path, evaluation: Evaluation) -> None:
@@ -220,6 +254,7 @@ def assemble(
     ours: Sequence[Callback],
     users: Sequence[Callback],
     stack: ExitStack,
+    remarks: Remarks,
     start: Start | None = None,
 ) -> tuple[Training, RunContext]:
     """The parts of a run, new or restored from its newest checkpoint; `stack` closes them."""
@@ -235,15 +270,17 @@ def assemble(
     saved = newest(folder, lambda line: warn(f"warning: {line}"), not options.weights_only)
     if saved is not None:
         builder.held = demos_saved(saved.tensors)
+    exact = builder.repeatable and can_restore_episodes(
+        envs.stepped, builder.seed, pause=stop.raise_if_interrupted
+    )
     loop = context.make_loop(builder, envs) if context else builder.loop(envs)
     loop.every = (*loop.every, *(user.every for user in users if user.every is not None))
     columns = [user for user in users if isinstance(user, CsvColumns)]
     logger, guard = MetricsLogger(folder, warn, loop, columns), WriteGuard(folder, warn)
     progress = [context.progress] if context else builder.progress(console)
-    callbacks = Callbacks([*ours, logger, *progress], users, warn)
-    evaluator = builder.evaluator(loop, envs.evaluation, folder, callbacks, stop, guard, remark=logger.remark)
+    callbacks = Callbacks([*ours, logger, *progress, KeptRemarks(remarks)], users, warn)
+    evaluator = builder.evaluator(loop, envs, folder, callbacks, stop, guard, remark=logger.remark)
     writer = stack.enter_context(closing(builder.checkpoint_writer(folder)))
-    exact = builder.repeatable and can_restore_episodes(envs.evaluation, builder.seed)
     about: dict[str, Any] = {
         "can_restore_episodes": exact,
         "profile": builder.profile(),
@@ -255,6 +292,7 @@ def assemble(
     elif start is not None:
         loop.begin_with(start)
         checkpointer.save()  # what the run begins with may be gone or different when it is resumed
+    remarks.said_with(lambda text: logger.remark("environment", text, loop.steps))
     training = Training(loop, builder.schedule(), callbacks, evaluator, checkpointer, stop)
     return training, RunContext(folder, builder.settings, loop, saved is not None, stop.end, warn)
 

@@ -40,6 +40,7 @@ def train_loop(run: Training) -> Generator[None, None, Evaluation | None]:
         evaluator.interrupted
         and not stop.asked
         and schedule.evaluation_due(loop.steps - loop.plan.rows, loop)
+        and evaluator.env is not None
     ):
         evaluator.evaluate()  # repeats an interrupted one; a closing one is repeated below
         if schedule.save_due(loop.steps - loop.plan.rows, loop) or evaluator.best_step == loop.steps:
@@ -52,7 +53,7 @@ def train_loop(run: Training) -> Generator[None, None, Evaluation | None]:
         before = loop.steps
         loop.end = schedule.earliest_end(loop)
         callbacks.on_iteration(loop.step(ahead=not stop.asked))
-        if schedule.evaluation_due(before, loop):
+        if evaluator.due(schedule.evaluation_due(before, loop)):
             if schedule.save_due(before, loop):
                 # A fault in the evaluation must not cost the checkpoint.
                 checkpointer.save(before_evaluation=True, tell=False)

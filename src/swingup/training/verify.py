@@ -14,12 +14,13 @@ from swingup.training.options import Options
 from swingup.training.start import demos_saved
 
 
-def verify(folder: Path) -> str:
+def verify(folder: Path, env: str | None = None) -> str:
     """Repeat the steps before a run's newest checkpoint and compare all arrays; one line if all bits agree.
 
+    env: what makes the run's environment, if its folder does not say it.
     Raises InputError if there is nothing to compare, or if something differs, naming it.
     """
-    run = Run(run_folder.find_run(folder))
+    run = Run(run_folder.find_run(folder), env)
     builder = RunBuilder(run.config)
     if run.config.guard_collapse:
         what = "a run with --guard-collapse changes its weights at evaluations, which are not repeated here"
@@ -41,10 +42,10 @@ def verify(folder: Path) -> str:
     from swingup.loops.evaluation import can_restore_episodes
 
     with open_environments(builder.environments(run.env, Options(quiet=True))) as envs:
-        begins = builder.start(envs.evaluation.spec, envs.goals) if start is None else None
+        begins = builder.start(envs.spec, envs.goals) if start is None else None
         if start is not None:
             builder.held = demos_saved(start.tensors)
-        loop, repeats = builder.loop(envs), can_restore_episodes(envs.evaluation, builder.seed)
+        loop, repeats = builder.loop(envs), can_restore_episodes(envs.stepped, builder.seed)
         if start is not None and start.ring is not None:
             repeats &= loop.restore(Snapshot(start.tensors, start.ring, start.added))
         elif begins is not None:
