@@ -71,8 +71,8 @@ MUTANTS = [
     Mutant(
         "targets by the online critic",
         "core/agent",
-        "ensemble(agent, learner.target_critic, batch.next_obs, action)",
-        "ensemble(agent, learner.critic, batch.next_obs, action)",
+        "ensemble(agent, learner.target_critic, batch.next_obs, action, kept)",
+        "ensemble(agent, learner.critic, batch.next_obs, action, kept)",
         REFERENCE,
     ),
     Mutant(
@@ -107,10 +107,8 @@ MUTANTS = [
     Mutant(
         "the actor moves at every critic step",
         "core/agent",
-        "            steps.append(step)\n"
-        "        learner, (policy_loss, actor_ok) = actor_step(agent, learner, batch)\n",
-        "            steps.append(step)\n"
-        "            learner, (policy_loss, actor_ok) = actor_step(agent, learner, batch)\n",
+        "            steps.append(step)\n        learner, (policy_loss, actor_ok) = actor_step(",
+        "            steps.append(step)\n            learner, (policy_loss, actor_ok) = actor_step(",
         ("core/test_options.py::test_a_delayed_actor_moves_once_for_d_critic_steps",),
     ),
     Mutant(
@@ -137,15 +135,15 @@ MUTANTS = [
     Mutant(
         "the actor sees raw observations",
         "core/agent",
-        "behaviour.actor, normalize_obs(behaviour, obs))",
-        "behaviour.actor, obs)",
+        "behaviour.actor, normalize_obs(behaviour, obs, agent.history)",
+        "behaviour.actor, obs",
         NORMALIZED,
     ),
     # The engine's step.
     Mutant(
         "next_obs is not normalised",
         "core/engine",
-        "next_obs=algorithm.normalize_obs(learner, batches.next_obs)",
+        "next_obs=algorithm.normalize_obs(learner, batches.next_obs, agent.history)",
         "next_obs=batches.next_obs",
         NORMALIZED,
     ),
@@ -166,7 +164,7 @@ MUTANTS = [
     Mutant(
         "priorities stay as they began",
         "core/engine",
-        "plan.priority.rank(per_sample_loss.reshape(-1))",
+        "plan.priority.rank(losses)",
         "jnp.repeat(tree.largest, index.size)",
         RANKED,
     ),
@@ -180,8 +178,8 @@ MUTANTS = [
     Mutant(
         "actions share a key",
         "core/engine",
-        "noise=moved, step=actors.step + 1), action\n\n\ndef random_action",
-        "noise=moved), action\n\n\ndef random_action",
+        "noise=moved, step=actors.step + 1), obs, action), action\n\n\ndef random_action",
+        "noise=moved), obs, action), action\n\n\ndef random_action",
         KEYS,
     ),
     Mutant(
@@ -194,7 +192,7 @@ MUTANTS = [
     Mutant(
         "noise is not told of an episode's end",
         "loops/host",
-        "last = self.plan.agent.layout.unpack(rows[-1]).last",
+        "last = self.plan.agent.layout.unpack(rows[-1, :: self.plan.copies]).last",
         "last = np.zeros(self.plan.n, np.float32)",
         ("loops/test_host.py::test_noise_is_told_of_each_episodes_end",),
     ),
@@ -233,8 +231,8 @@ MUTANTS = [
     Mutant(
         "rewards are summed past a time limit",
         "core/replay_buffer",
-        "1 - steps.last[..., :-1]",
-        "steps.discount[..., :-1]",
+        "still_going(steps.last)",
+        "still_going(1 - steps.discount)",
         N_STEP,
     ),
     Mutant(
@@ -297,16 +295,16 @@ MUTANTS = [
     Mutant(
         "fan-in without the action",
         "core/networks",
-        "weight, inputs + joins)",
-        "weight, inputs)",
+        "last, fan = i == len(sizes) - 2, inputs + joins",
+        "last, fan = i == len(sizes) - 2, inputs",
         ("core/test_networks.py::test_the_papers_initial_weights",),
     ),
     # The boundary to the environments.
     Mutant(
         "the action's bounds are swapped",
         "types",
-        "low * ((1 - action) / 2) + high * ((1 + action) / 2)",
-        "high * ((1 - action) / 2) + low * ((1 + action) / 2)",
+        "low / 2 * (1 - action) + high / 2 * (1 + action)",
+        "high / 2 * (1 - action) + low / 2 * (1 + action)",
         ("envs/test_gym_env.py::test_the_action_map_stays_in_the_box_and_inverts",),
     ),
     Mutant(
