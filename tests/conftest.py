@@ -10,15 +10,29 @@ import gymnasium
 import numpy as np
 import pytest
 
+# Compiling is most of what the tests of the default suite compute; without XLA's costly passes it takes a third.
+QUICKLY = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+
+
+def pytest_configure(config):
+    """The slow tests compile as users' runs do, the others quickly, their child processes included."""
+    if "not slow" in config.option.markexpr:
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICKLY}".strip()
+
 
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory):
-    """Compiled programs are shared between the tests of one session and with nobody else."""
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    """Compiled programs are shared between the tests of one session, its workers', and with nobody else."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    os.environ["XDG_CACHE_HOME"] = str(root / "programs")
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))  # the modules that a user has named
     from swingup import runtime
 
     runtime.prepare(2)  # a loop made twice is compiled once
+    import jax
+
+    jax.devices()  # starts it with two threads, whatever the first test asks for
 
 
 class Counting(gymnasium.Env):

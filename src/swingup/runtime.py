@@ -25,7 +25,7 @@ def prepare(threads: int, exact: bool = False) -> None:
     when its backend starts; if JAX has already computed in this process, its thread count does not change.
     """
     if not started():
-        os.environ["NPROC"] = str(threads)
+        os.environ["NPROC"], ASKED[:] = str(threads), [threads]
         if exact and accelerated() and EXACT not in (flags := os.environ.get("XLA_FLAGS", "")):
             os.environ["XLA_FLAGS"] = f"{flags} {EXACT}".strip()
     import jax
@@ -86,7 +86,7 @@ def started() -> bool:
     return xla_bridge.backends_are_initialized()
 
 
-COUNTED: list[int] = []  # the threads that XLA has in this process, once known: it keeps them
+ASKED: list[int] = []  # the threads that `prepare` last asked for before JAX started
 
 
 def threads_in_use(wanted: int) -> int:
@@ -94,13 +94,15 @@ def threads_in_use(wanted: int) -> int:
 
     A process in which JAX started before keeps the count of that time, whatever is asked for later.
     """
-    if not COUNTED and started():
+    if not started():
+        return wanted
+    if not ASKED:  # the user's own code has started it; a thread that begins has its name a little later
         names = []
         for path in Path("/proc/self/task").glob("*/comm"):
             with suppress(OSError):  # a thread that has just ended
                 names.append(path.read_text().strip())
-        COUNTED.extend([n] if (n := names.count("tf_XLAEigen")) else [])
-    return COUNTED[0] if COUNTED else wanted
+        ASKED.extend([n] if (n := names.count("tf_XLAEigen")) else [])
+    return ASKED[0] if ASKED else wanted
 
 
 def profile(threads: int) -> dict[str, Any]:
