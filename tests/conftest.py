@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-# Compiling is most of what the tests of the default suite compute; without XLA's costly passes it takes a third.
+# Compiling is most of the default suite's work; without XLA's costly passes it takes a third of the time.
 QUICKLY = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
