@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from swingup.envs.registry import factory
-from swingup.runs.run import load
+from swingup.runs.group import load
 from swingup.storage.tables import read_csv
 
 ROOT = Path(__file__).parent.parent
