@@ -222,7 +222,6 @@ HEALTHY = {
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:builtin type:DeprecationWarning")  # else Box2D crashes Python
 @pytest.mark.parametrize("name", HEALTHY)
 def test_a_healthy_run_of_each_preset_gets_no_remark(name, tmp_path):
     env, settings = HEALTHY[name]
