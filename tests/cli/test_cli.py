@@ -356,7 +356,7 @@ def test_the_command_finds_a_module_beside_it_and_an_endless_episode_is_named(tm
     call = endless(tmp_path)
     done = call("train", "my_module:Endless-v0", *QUICK, "--run-dir", "run", "--quiet")
     assert done.returncode == 1, done.stderr
-    assert "an episode has not ended after 50,000 steps; give it a limit with --episode-steps" in done.stderr
+    assert "an episode has not ended after 2,000 steps; give it a limit with --episode-steps" in done.stderr
     done = call(
         "train", "my_module:Endless-v0", *QUICK, "--episode-steps", "20", "--run-dir", "limited", "--json"
     )

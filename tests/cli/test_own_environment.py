@@ -117,7 +117,8 @@ def test_a_run_made_in_python_from_a_function_opens_with_import_module_name(hous
     assert run(["eval", "c", "--episodes", "2"]) == 2
     assert "--import MODULE:NAME" in capsys.readouterr().err
     assert run(["eval", "c", "--episodes", "2", "--json", "--import", "maker:make"]) == 0
-    assert json.loads(capsys.readouterr().out)["mean"] == made.result["mean"]
+    # Two copies act in one batch here, ten in training: their sums are rounded differently.
+    assert json.loads(capsys.readouterr().out)["mean"] == pytest.approx(made.result["mean"], rel=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_a_run_names_them_resumes_to_the_same_bytes_and_acts_without_jax(mine, t
     monkeypatch.setattr(trusted_modules, "named", set())
     monkeypatch.setattr(trusted_modules, "known", lambda module: False)
     del sys.modules[mine]  # the folder comes from elsewhere
-    with pytest.raises(InputError, match=f"its network '{mine}:networks' would import the module"):
+    with pytest.raises(InputError, match=f"its networks '{mine}:networks' would import the module"):
         swingup.load_policy(files[0])
     capsys.readouterr()
     assert cli(f"resume {tmp_path / 'run'} --steps 180".split()) == 2

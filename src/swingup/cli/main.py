@@ -26,7 +26,7 @@ USAGE = """swingup: continuous-control policies with DDPG, in JAX
   swingup compare A B    is B better than A?    swingup compare runs/a runs/b
   swingup presets        list named settings    swingup presets pendulum
   swingup doctor         does it work here?     swingup doctor
-  swingup check-env ENV  will a run work on it? swingup check-env my_module:MyEnv
+  swingup check-env ENV  will a run work on it? swingup check-env my_module:Env
   swingup bench ENV      how fast is it here?   swingup bench HalfCheetah-v5
 
   swingup COMMAND --help shows the flags of a command.

@@ -13,8 +13,6 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-import gymnasium
-
 from swingup.errors import InputError
 
 named: set[str] = set()  # modules, in this process
@@ -89,6 +87,8 @@ def harmless(env: str) -> bool:
 
     Any other function of any imported module would be called, too.
     """
+    import gymnasium
+
     module, _, name = env.rpartition(":")
     found = getattr(sys.modules[module], name, None)
     kind = isinstance(found, type) and (issubclass(found, gymnasium.Env) or hasattr(found, "on_iteration"))
@@ -99,6 +99,8 @@ def check_wrapper(path: str, folder: Path) -> None:
     """InputError unless a wrapper in a folder is Gymnasium's or in a module that the user named."""
     module, _, name = path.partition(":")
     if module == "gymnasium.wrappers":
+        import gymnasium.wrappers
+
         found = getattr(gymnasium.wrappers, name, None)
         if isinstance(found, type) and issubclass(found, gymnasium.Wrapper):
             return
