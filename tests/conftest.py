@@ -1,6 +1,7 @@
 """Shared by all tests: small thread pools, no cache outside the test's folder, hand-made environments."""
 
 import os
+import sys
 
 os.environ["NPROC"] = "2"  # before JAX starts, as a run does
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
@@ -33,6 +34,13 @@ def own_cache(tmp_path_factory):
     import jax
 
     jax.devices()  # starts it with two threads, whatever the first test asks for
+
+
+@pytest.fixture(autouse=True, scope="module")
+def programs_of_one_module():
+    """Compiled programs of a module are dropped after it: all of them together take gigabytes."""
+    yield
+    sys.modules["jax"].clear_caches()
 
 
 class Counting(gymnasium.Env):
