@@ -104,7 +104,7 @@ def test_a_group_that_is_none_is_one_line(about, group, capsys):
 
 def test_a_group_whose_seed_has_no_folder_is_one_line(group, capsys):
     shutil.rmtree(group / "seed-1")
-    assert "seed-1/config.json: cannot be read (missing)" in refused(group, capsys, by=["resume"])[0]
+    assert "seed-1: no such run folder" in refused(group, capsys, by=["resume"])[0]
 
 
 def test_commands_are_added_whatever_bytes_came_before(tmp_path):

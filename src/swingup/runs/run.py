@@ -67,7 +67,8 @@ class Run:
         except InputError:
             return f"Run({str(self.folder)!r}: its files cannot be read)"
         after = f", {result['steps']:,} steps" if "steps" in result else ""
-        reached = f"{after}, return {number(result['mean'])}" if result else ", not finished"
+        mean = result.get("mean")
+        reached = f"{after}, return {number(mean)}" if mean is not None else after or ", not finished"
         return f"Run({str(self.folder)!r}: {c.env}, preset {c.preset}, seed {c.seed}{reached})"
 
     def __fspath__(self) -> str:
