@@ -20,7 +20,7 @@ class EnvView:
     """
 
     def __init__(self, env: GymEnv):
-        self.env, self.envs, self.num_envs = env, env.envs, env.n
+        self.whole, self.envs, self.num_envs = env, env.envs, env.n
         self.observation_space, self.action_space = self.envs[0].observation_space, self.envs[0].action_space
         self.render_mode = self.envs[0].render_mode
         self.metadata = {"render_modes": [self.render_mode] if self.render_mode else []}
@@ -92,7 +92,7 @@ class EnvView:
 
     def close(self) -> None:
         """Close the environments."""
-        self.env.close()
+        self.whole.close()
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
         """An attribute of each environment, wrappers included."""

@@ -40,6 +40,11 @@ def listeners(callback: Any, model: Any, arguments: dict[str, Any]) -> list[Call
         listener = StepListener(None, lambda: None, model, arguments)
         listener.on_step = lambda: callback(listener.seen, {})
         return [listener]
+    if not (callback is None or callable(callback) or isinstance(callback, Callback)):
+        raise InputError(
+            f"{type(model).__name__}.learn: callback={callback!r:.60}: expected a swingup.Callback, an "
+            "object with on_step, a function of the iteration's result, or a list of these"
+        )
     found = as_callbacks(callback, f"{type(model).__name__}.learn: callback")
     for one in found:
         for method in ("on_evaluation", "on_checkpoint"):
