@@ -214,7 +214,7 @@ def test_a_loaded_model_goes_on_from_the_saved_learner(tmp_path):
     model.save(tmp_path / "m")
     again = swingup.DDPG.load(tmp_path / "m")
     assert again.config.critic_lr_end == 1e-5
-    loop = again.make_loop()
+    loop = again.started()
     a, b = flatten_named(model.loop.learner()), flatten_named(loop.learner())
     assert not [k for k in a if a[k].tobytes() != b[k].tobytes()]
     assert (loop.steps, loop.plan.uniform) == (70, False)
@@ -225,7 +225,7 @@ def test_a_loaded_model_goes_on_from_the_saved_learner(tmp_path):
     assert counts[1] - counts[0] == 60 - 39
     assert again.predict(np.zeros(3))[0] != before
     again.save(tmp_path / "m2")
-    assert swingup.DDPG.load(tmp_path / "m2").make_loop().steps == 130
+    assert swingup.DDPG.load(tmp_path / "m2").started().steps == 130
 
 
 def test_a_saved_model_without_its_learner_is_the_policys_file(tmp_path):
@@ -240,7 +240,7 @@ def test_a_saved_model_without_its_learner_is_the_policys_file(tmp_path):
     with pytest.raises(swingup.InputError, match="--keep weights goes on from that"):
         swingup.DDPG("Pendulum-v1", from_run=tmp_path / "small.safetensors", **SMALL).learn(10)
     weights = swingup.DDPG("Pendulum-v1", from_run=tmp_path / "small.safetensors", keep="weights", **SMALL)
-    loop = weights.make_loop()
+    loop = weights.started()
     assert loop.policy()(np.zeros(3)) == model.policy(np.zeros(3))
 
 

@@ -134,8 +134,8 @@ def fields(kind: Any) -> dict[str, Field]:
         if dataclasses.is_dataclass(inner):
             found |= fields(inner)  # type: ignore[arg-type]
             continue
-        types = [t for t in get_args(inner) if t is not NoneType] if NoneType in get_args(inner) else [inner]
-        (base,), optional = types, len(types) < len(get_args(inner) or (inner,))
+        optional = NoneType in get_args(inner)
+        (base,) = [t for t in get_args(inner) if t is not NoneType] if optional else [inner]
         many, choices = get_origin(base) is tuple, get_args(base) if get_origin(base) is Literal else ()
         value = get_args(base)[0] if many else str if choices else get_origin(base) or base
         about = {**setting(None, "").metadata, **f.metadata}

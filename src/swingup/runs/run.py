@@ -59,6 +59,7 @@ class Run:
     ):
         self.folder, self.networks = run_folder.find_run(folder), networks
         self.source, self.just_now, self.lost = env, result or {}, lost
+        self.interrupted = False  # before its first step: a result that its folder has is an earlier one
 
     def __repr__(self) -> str:
         """The run in a line: folder, environment, preset, seed and what it reached."""
@@ -93,7 +94,7 @@ class Run:
     @property
     def result(self) -> dict[str, Any]:
         """The closing evaluation, from result.json if that could be written; {} before the run's end."""
-        return run_folder.read_result(self.folder) or self.just_now
+        return {} if self.interrupted else run_folder.read_result(self.folder) or self.just_now
 
     @property
     def episodes(self) -> Table:

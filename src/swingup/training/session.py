@@ -87,7 +87,9 @@ def training_session(
         return (yield from session(builder, env, options, command, old, context, callbacks, there))
     except Interrupted:  # before the first step: from then on `train` saves and ends the run
         if there:
-            return Run(there[0], source)
+            run = Run(there[0], source, networks=builder.networks)
+            run.interrupted = True
+            return run
         raise KeyboardInterrupt from None
 
 
