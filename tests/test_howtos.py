@@ -21,7 +21,11 @@ def shortened(code):
     return re.sub(r'(DDPG|TD3)\(("[\w-]+")', rf"\1(\2, warmup={SMALL['warmup']}, batch=8, threads=2", code)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page",
+    [p if p.stem == "history" else pytest.param(p, marks=pytest.mark.slow) for p in PAGES],
+    ids=lambda page: page.stem,
+)
 def test_everything_on_the_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = BLOCK.findall(page.read_text())

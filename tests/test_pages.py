@@ -28,6 +28,7 @@ def test_the_callbacks_page_runs(tmp_path, monkeypatch, capsys):
     assert run.metrics["effort"][0] > 0
 
 
+@pytest.mark.slow
 def test_the_networks_page_runs_and_networks_of_ones_own_act_again_where_they_are_given(
     tmp_path, monkeypatch, capsys
 ):

@@ -87,6 +87,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.slow
 def test_a_type_checker_accepts_settings_and_refuses_wrong_ones(tmp_path):
     pytest.importorskip("mypy")
     script = tmp_path / "script.py"

@@ -49,6 +49,7 @@ FLAGS += "--final-episodes 1 --quiet"
 OURS = (lambda o, a: Actor(o, a, (8,)), lambda o, a, z: Critic(o, a, (8,), 1, outputs=z))
 
 
+@pytest.mark.slow
 def test_our_own_networks_given_as_a_users_train_to_the_same_bits_in_both_loops():
     env = find("native/Pendulum-v1")
     settings = {"hidden": (8,), "batch": 8, "warmup": 30, "capacity": 200, "action_layer": 1, "n_step": 2}

@@ -232,6 +232,7 @@ FLAGS = "--steps 300 --warmup 60 --hidden 8 8 --batch 8 --history 3 --episode-st
 FLAGS += "--eval-episodes 2 --final-episodes 2 --threads 2 --quiet"
 
 
+@pytest.mark.slow
 def test_the_command_trains_films_resumes_and_verifies_with_a_history(tmp_path):
     part, whole = tmp_path / "part", tmp_path / "whole"
     assert cli(["train", "Pendulum-v1", *FLAGS.split(), "--run-dir", str(part)]) == 0

@@ -15,7 +15,8 @@ from faultcases.contracts import OBSERVATIONS, OUTCOMES, Mutant
 from swingup.core.networks import Actor
 from swingup.core.policy import Policy
 from swingup.envs import closing
-from swingup.envs.gym_env import GymEnv, create
+from swingup.envs.gym_env import GymEnv
+from swingup.envs.gym_ids import create
 from swingup.envs.registry import factory
 from swingup.errors import EnvFault, InputError
 from swingup.loops.collector import HostCollector

@@ -56,7 +56,13 @@ class Counted:
 
 @pytest.mark.parametrize(
     ("options", "steps"),
-    [({}, 1), (TD3, 2), ({"envs": 4, "updates": 0.25}, 1), ({"block": 10}, 10), ({**TD3, "block": 5}, 6)],
+    [
+        ({}, 1),
+        pytest.param(TD3, 2, marks=pytest.mark.slow),
+        pytest.param({"envs": 4, "updates": 0.25}, 1, marks=pytest.mark.slow),
+        pytest.param({"block": 10}, 10, marks=pytest.mark.slow),
+        ({**TD3, "block": 5}, 6),
+    ],
     ids=["ddpg", "td3", "four", "block", "block of td3"],
 )
 def test_an_iteration_is_one_dispatch_and_one_more_for_each_of_its_actions(options, steps):

@@ -42,7 +42,7 @@ def learnt(loop):
 
 
 # Each name compiles four large programs; those left out differ only in options covered by test_options.py.
-FAST = ("plain", "td3", "crossq", "blocks")
+FAST = ("plain", "blocks")
 SOME = [pytest.param(k, marks=[] if k in FAST else pytest.mark.slow) for k in OPTIONS]
 
 
@@ -63,7 +63,9 @@ def test_a_fused_run_is_the_host_driven_one_byte_by_byte(name):
     assert host.steps == device.steps
 
 
-@pytest.mark.parametrize("name", [pytest.param("ou", marks=pytest.mark.slow), "blocks", "crossq"])
+@pytest.mark.parametrize(
+    "name", [*(pytest.param(k, marks=pytest.mark.slow) for k in ("ou", "crossq")), "blocks"]
+)
 def test_neither_chunks_nor_a_resume_change_a_bit(name, monkeypatch):
     p = plan_of(name)
     whole = FusedLoop(p, ENV, 0, end=120 * p.rows)

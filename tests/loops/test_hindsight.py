@@ -170,7 +170,9 @@ def learnt(loop):
 OPTIONS = {"plain": {}, "td3": {"delay": 2, "critics": 2, "n_step": 3, "priority": 0.6, "envs": 2}}
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize(
+    "name", [n if n == "plain" else pytest.param(n, marks=pytest.mark.slow) for n in OPTIONS]
+)
 def test_the_fused_loop_relabels_as_the_host_loop_does(name):
     goals = goals_of_jax(GOAL, None)
     p = plan_of(goals, GOAL.spec, **OPTIONS[name])
@@ -291,6 +293,7 @@ def test_the_command_trains_resumes_and_verifies_a_goal_environment(tmp_path, ca
     assert "native/Pendulum-v1 is no goal environment" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_workers_change_no_byte_and_say_what_succeeded(tmp_path):
     settings = {"steps": 300, "warmup": 60, "hidden": (8, 8), "batch": 8, "capacity": 1000, "threads": 2}
     settings |= {"hindsight": "future", "envs": 2, "final_episodes": 3, "quiet": True}

@@ -183,6 +183,7 @@ def test_seeds_of_an_id_that_only_this_process_has_registered_are_trained(tmp_pa
         del gymnasium.registry["OnlyHere-v0"]
 
 
+@pytest.mark.slow
 def test_a_signal_stops_every_seed_and_resume_goes_on_with_them(tmp_path):
     folder = tmp_path / "group"
     words = ["train", NATIVE, "--seeds", "2", *FLAGS, "--steps", "10000000", "--run-dir", str(folder)]
@@ -288,6 +289,7 @@ assert "all-gather(" not in text and "reduce-scatter(" in text
 """
 
 
+@pytest.mark.slow
 def test_devices_share_environments_replay_and_batch_with_the_result_of_one():
     env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     done = subprocess.run([sys.executable, "-c", DEVICES], capture_output=True, text=True, env=env)

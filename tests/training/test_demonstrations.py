@@ -194,6 +194,7 @@ def pendulum_file(path, count=60):
     return str(path)
 
 
+@pytest.mark.slow
 def test_demonstrations_are_in_replay_before_the_first_step_and_the_killed_run_keeps_them(tmp_path):
     file = pendulum_file(tmp_path / "demos.npz", 250)
     flags = [*runs.flags(), "--demos", file, "--demo-share", "0.25", "--normalize"]

@@ -69,6 +69,7 @@ def test_a_sealed_lie_is_one_line_and_touches_no_log(copy, tmp_path, capsys, nam
 # A disk that is full
 
 
+@pytest.mark.slow
 def test_a_full_disk_never_stops_a_run_and_what_is_lost_is_said(tmp_path):
     """A fifth of the cases, and a group in processes; benchmarks/faults.py runs all."""
     names = [*list(disks.CASES)[::5], list(disks.CASES)[-1]]
@@ -193,6 +194,7 @@ def test_the_class_is_told_with_the_first_checkpoint(tmp_path, capsys):
     )
 
 
+@pytest.mark.slow
 def test_a_signal_while_a_film_is_made_leaves_a_checkpoint_and_the_film(tmp_path):
     folder = tmp_path / "run"
     done, seconds = runs.signalled(
@@ -217,6 +219,7 @@ def test_workers_that_die_raise_and_hang_change_no_byte_of_a_run(tmp_path):
         assert not runs.differing(runs.final(tmp_path / kind), runs.final(tmp_path / "whole"))
 
 
+@pytest.mark.slow
 def test_a_fault_in_an_evaluation_costs_no_checkpoint_and_workers_heal_it(tmp_path):
     sound = evaluating.whole(tmp_path)
     for case in [("raise", False, 1), ("exit", True, 2)]:

@@ -25,6 +25,7 @@ def test_the_pendulum_is_solved_on_four_of_five_seeds(tmp_path):
 
 @pytest.mark.parametrize("env", ["HalfCheetah-v5", "MountainCarContinuous-v0", "LunarLanderContinuous-v3"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Box2D's and MuJoCo's own bindings
+@pytest.mark.slow
 def test_the_presets_train_on_their_environments(env, tmp_path):
     run = swingup.train(env, steps=400, warmup=300, final_episodes=1, run_dir=tmp_path / "run", quiet=True)
     assert run.config.preset != "ddpg"

@@ -30,7 +30,9 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize(
+    "name", [n if n == "crossq" else pytest.param(n, marks=pytest.mark.slow) for n in OPTIONS]
+)
 def test_a_resumed_run_has_the_bytes_of_a_whole_one_and_its_logs_all_figures(name, tmp_path, capsys):
     settings = SMALL | OPTIONS[name]
     whole = swingup.train("Pendulum-v1", steps=120, run_dir=tmp_path / "whole", **settings)
@@ -46,6 +48,7 @@ def test_a_resumed_run_has_the_bytes_of_a_whole_one_and_its_logs_all_figures(nam
     assert load_policy(files[0]).actor.activation == settings.get("activation", "relu")
 
 
+@pytest.mark.slow
 def test_seeds_in_one_program_have_them_too(tmp_path):
     settings = SMALL | OPTIONS["crossq"] | {"residual": True}
     group = swingup.train(

@@ -54,6 +54,7 @@ def digest(loop):
     ],
     ids=["ou", "td3", "blocks"],
 )
+@pytest.mark.slow
 def test_a_loop_that_goes_on_from_a_snapshot_ends_in_the_same_bits(options):
     """At the first step, in the warm-up, in training; every snapshot leads to the same end."""
     loop, saved = make_loop(**options), {}
@@ -155,7 +156,7 @@ def whole(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_kill_minus_nine_changes_nothing(whole, tmp_path, seed):
     """Three kills at random instants, some of them inside saves, then the end: the same bytes everywhere."""
     victim = runs.Killed("Pendulum-v1", runs.flags(), tmp_path / "run", seed, steps=900)
@@ -170,7 +171,16 @@ WHEN = {"collect": 250, "update": 250, "closing": 3, "write": 5}  # at which cal
 
 
 @pytest.mark.parametrize(
-    "phase", ["collect", "update", "compile", "evaluation", "save", "write", "policy", "closing"]
+    "phase",
+    [
+        "collect",
+        "save",
+        "closing",
+        *(
+            pytest.param(phase, marks=pytest.mark.slow)
+            for phase in ("update", "compile", "evaluation", "write", "policy")
+        ),
+    ],
 )
 def test_a_signal_at_any_time_leaves_a_checkpoint_and_the_way_back(whole, tmp_path, phase):
     folder = tmp_path / "run"
@@ -299,8 +309,8 @@ def test_a_run_on_a_function_is_resumed_from_python(tmp_path, counting):
         swingup.resume(run.folder, 90, quiet=True)
 
 
-@pytest.mark.parametrize("cores", [1, 2])
-@pytest.mark.parametrize("process", [1, 2])
+@pytest.mark.parametrize("cores", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("process", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_same_seed_same_bytes_whatever_cores_are_visible(whole, tmp_path, cores, process):
     folder = tmp_path / "run"
     args = ["train", "Pendulum-v1", *FLAGS, "--run-dir", folder]

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from faultcases import runs
 
 RECIPE = Path(__file__).parents[2] / "docs" / "slurm.md"
@@ -37,6 +39,7 @@ def executable(path, text):
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
 
+@pytest.mark.slow
 def test_a_job_that_is_warned_is_requeued_and_ends_in_the_same_bytes(tmp_path):
     script = re.search(r"```bash\n(.*?)```", RECIPE.read_text(), re.S)[1]
     assert "--signal=B:USR1@60" in script

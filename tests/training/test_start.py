@@ -149,6 +149,7 @@ def test_host_and_fused_loops_begin_with_the_same_bytes():
     assert not [k for k in a if a[k].tobytes() != b[k].tobytes()]
 
 
+@pytest.mark.slow
 def test_a_run_that_began_elsewhere_and_was_killed_ends_in_the_same_bytes(source, tmp_path):
     flags = [*runs.flags(), "--from", str(source.folder), "--keep", "replay", "--hidden", "9,7"]
     whole = tmp_path / "whole"
@@ -196,6 +197,7 @@ def test_another_environment_and_a_missing_run_are_one_line(source, tmp_path, ca
     assert "not a policy of swingup" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_every_seed_of_a_group_begins_with_it(source, tmp_path):
     group = swingup.train(
         "native/Pendulum-v1", seeds=2, seeds_mode="vmap", from_run=source, run_dir=tmp_path / "g",

@@ -109,7 +109,7 @@ def examine(workload: Workload, seconds: float) -> Report:
     answers = [measured(workload, *way, seconds / len(ways)) for way in ways]
     devices = tuple(answers[0].value["devices"]) if answers[0].value else ()
     speeds = tuple(
-        Speed(**s, flags=flags)
+        Speed(**{**s, "flags": flags})
         for a, (_, flags) in zip(answers, ways, strict=True)
         if a.value
         for s in a.value["speeds"]
