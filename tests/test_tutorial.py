@@ -1,4 +1,4 @@
-"""The 2017 notebook: numbers, figures and corrections. One test for each claim of docs/tutorial.md."""
+"""The 2017 notebook: numbers, figures and corrections. One test for each claim of docs/tutorial-2017.md."""
 
 import json
 import re
