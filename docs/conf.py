@@ -4,15 +4,16 @@ import re
 import sys
 from pathlib import Path
 
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.application import Sphinx
+
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "src")]
 
-from docutils import nodes
-from docutils.utils.math.latex2mathml import tex2mathml
-from generated import filled
-from sphinx.application import Sphinx
+from generated import filled  # noqa: E402
 
-from swingup import __version__
+from swingup import __version__  # noqa: E402
 
 project, author, release = "swingup", "the authors of swingup", __version__
 html_title = f"swingup {__version__}"
@@ -20,7 +21,7 @@ extensions = ["myst_nb", "sphinx.ext.autodoc"]
 html_theme = "furo"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
-html_copy_source = html_show_sourcelink = False
+html_copy_source = html_show_sourcelink = html_show_copyright = False
 exclude_patterns = ["build"]
 nb_execution_mode = "off"  # the notebook's own tests execute it
 myst_enable_extensions = ["colon_fence", "dollarmath"]

@@ -68,7 +68,9 @@ def head(field: Field) -> str:
 def kind_of(field: Field) -> str:
     """What may be given, and its range."""
     if field.choices:
-        return f"{listed(f'`{word}`' for word in field.choices[:-1])} or `{field.choices[-1]}`".removeprefix(" or ")
+        return f"{listed(f'`{word}`' for word in field.choices[:-1])} or `{field.choices[-1]}`".removeprefix(
+            " or "
+        )
     noun = "on or off" if field.kind is bool else field.nouns
     return f"{noun[0].upper()}{noun[1:]}{f' {field.range}' if field.range else ''}"
 

@@ -21,11 +21,12 @@ def executed(*parts):
 
 def test_the_callbacks_page_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (page,) = blocks("callbacks.md")
-    run = executed(page)["run"]
+    names = executed(*blocks("callbacks.md"))
+    run = names["run"]
     assert run.result["stopped"] == "<lambda> returned False"
     assert (run.folder / "policy" / "step-400.safetensors").is_file()
     assert run.metrics["effort"][0] > 0
+    assert names["good"].result["stopped"] == "good enough"
 
 
 @pytest.mark.slow
