@@ -187,17 +187,17 @@ def flags_of(advice: Callable[..., str]) -> list[str]:
 
 
 def diagnoses() -> str:
-    """A row for each diagnosis: its name, when it is found, and the settings that it names."""
+    """A line for each diagnosis: its name, when it is found, and the settings that it names."""
     from swingup.reports.diagnostics import RULES
 
-    rows = []
+    lines = []
     for name, rule in RULES.items():
-        found = (inspect.getdoc(rule.find) or "").splitlines()[0].rstrip(".")
+        found = code((inspect.getdoc(rule.find) or "").splitlines()[0])
         advice = dict.fromkeys(" ".join(flags_of(piece)) for piece in rule.advice)
         when = "at once" if rule.lasting == 1 else f"after {rule.lasting} intervals"
-        target = name.replace(" ", "-")
-        rows.append(f"| [{name}](#{target}) | {cell(found)} | {when} | {listed(advice)} |")
-    return "\n".join(["| diagnosis | found when | said | settings it names |", "|---|---|---|---|", *rows])
+        link = f"[{name}](#{name.replace(' ', '-')})"
+        lines.append(f"- **{link}**, said {when}: {found} Names {listed(advice)}.")
+    return "\n".join(lines)
 
 
 PARTS: dict[str, Callable[[], str]] = {

@@ -112,7 +112,7 @@ def test_every_diagnosis_and_every_figure_is_explained():
     assert re.findall(r"^### (.*)$", faq, re.M) == list(RULES)
     for name in RULES:
         assert len(re.search(rf"^### {name}\n\n(.+?)\n\n", faq, re.S | re.M)[1]) > 60, name
-        assert f"| [{name}](#{name.replace(' ', '-')}) |" in filled(faq)
+        assert f"- **[{name}](#{name.replace(' ', '-')})**, said " in filled(faq)
     table = (DOCS / "howto" / "diagnostics.md").read_text()
     assert {f for row in re.findall(r"^\| (`.*?) \|", table, re.M) for f in re.findall(r"`(\w+)`", row)} == {
         *Figures._fields
