@@ -14,6 +14,7 @@ PUBLIC = {
     "load": "runs.group",
     "load_policy": "storage.policy_file",
     "report": "runs.html_report",
+    "card": "runs.model_card",
     "Run": "runs.run",
     "Group": "runs.group",
     "Callback": "reports.callback",
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from swingup.runs.group import Group as Group
     from swingup.runs.group import load as load
     from swingup.runs.html_report import report as report
+    from swingup.runs.model_card import card as card
     from swingup.runs.run import Run as Run
     from swingup.sb3 import DDPG as DDPG
     from swingup.sb3 import TD3 as TD3

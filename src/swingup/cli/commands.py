@@ -432,6 +432,37 @@ def written(path: Path, as_json: bool) -> int:
 
 
 @dataclass(frozen=True)
+class Card:
+    """Write a run as a model for the Hugging Face Hub: card, results, video, settings, policy; or send it."""
+
+    run: Path | None = setting(None, "The run's folder.", positional="RUN")
+    push: str | None = setting(
+        None, "Send it to this repository, OWNER/NAME, made if it is not there; needs the extra hub."
+    )
+    output: Path | None = setting(None, "The folder to write; by default RUN/card.")
+    video: bool = setting(True, "Film an episode, replay.mp4.")
+    json: bool = setting(False, JSON)
+    module: str = setting("", IMPORT, flag="--import")
+
+
+def card(wanted: Card, words: list[str]) -> int:
+    """swingup card RUN: the run as a model of the Hub."""
+    from swingup.runs.model_card import card as write_card
+
+    run, lines = Run(wanted.run or Path(), named_maker(wanted.module)), list[str]()
+    with output.working(f"writing the card of {wanted.run}"):
+        folder = write_card(run, wanted.output, wanted.push, wanted.video, lines.append)
+    for line in lines:
+        print(line, file=sys.stderr)
+    if wanted.json:
+        output.emit({"card": str(folder), "pushed": wanted.push})
+    else:
+        send = "" if wanted.push else f"; to send it: swingup card {wanted.run} --push OWNER/NAME"
+        print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}{send}")
+    return 0
+
+
+@dataclass(frozen=True)
 class Compare:
     """Compare two runs, or two groups of runs that differ by seed: is B better than A?"""
 
@@ -574,6 +605,7 @@ COMMANDS = {
     "watch": Command(Play, watch),
     "export": Command(Export, export),
     "report": Command(Report, report),
+    "card": Command(Card, card),
     "compare": Command(Compare, compare),
     "presets": Command(Presets, presets),
     "doctor": Command(Doctor, doctor),

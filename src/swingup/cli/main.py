@@ -23,6 +23,7 @@ USAGE = """swingup: continuous-control policies with DDPG, in JAX
   swingup export RUN     a file that acts       swingup export RUN --format c
   swingup watch RUN      show them in a window  swingup watch runs/...
   swingup report RUN     a page of it           swingup report runs/a runs/b
+  swingup card RUN       for Hugging Face's Hub swingup card RUN --push ME/NAME
   swingup compare A B    is B better than A?    swingup compare runs/a runs/b
   swingup presets        list named settings    swingup presets pendulum
   swingup doctor         does it work here?     swingup doctor

@@ -85,9 +85,10 @@ class Group:
 
 
 def load(folder: str | Path, env: Any = None, networks: Makers | None = None) -> Run | Group:
-    """Open the folder of a run or of a group. env: the environment, where it was an object or a function.
+    """Open the folder of a run or of a group, or a run from the Hugging Face Hub (`hf:owner/name`).
 
-    networks: the makers of the run's own networks, where they cannot be imported by name.
+    env: the environment, where it was an object or a function. networks: the makers of the run's own
+    networks, where they cannot be imported by name.
     """
     return Group(folder, env) if is_group(Path(folder)) else Run(folder, env, networks=networks)
 

@@ -21,7 +21,7 @@ from swingup.loops.evaluation import Evaluation, evaluate_policy
 from swingup.reports.video import Clip, film, inline, watch
 from swingup.reports.wording import interval, number
 from swingup.runs.source import read_source
-from swingup.storage import policy_file, run_folder, tables
+from swingup.storage import hub, policy_file, run_folder, tables
 
 
 class Table(dict[str, np.ndarray]):
@@ -41,7 +41,7 @@ class Table(dict[str, np.ndarray]):
 
 
 class Run:
-    """A run folder as an object.
+    """A run folder as an object; `hf:owner/name` is fetched from the Hugging Face Hub first.
 
     policy: the last weights; best: those of the best evaluation during training; episodes, metrics,
     evaluations: the CSV files as columns; result: the closing evaluation, or {} if there was none; lost: what
@@ -57,7 +57,7 @@ class Run:
         lost: str = "",
         networks: Makers | None = None,
     ):
-        self.folder, self.networks = run_folder.find_run(folder), networks
+        self.folder, self.networks = run_folder.find_run(hub.local(folder)), networks
         self.source, self.just_now, self.lost = env, result or {}, lost
         self.interrupted = False  # before its first step: a result that its folder has is an earlier one
 
