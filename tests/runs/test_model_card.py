@@ -124,6 +124,11 @@ def test_a_pushed_card_is_the_same_run_when_it_is_loaded(run, stored, tmp_path, 
     assert again.result == swingup.load(run).result | {"run": "me/model"}
     assert command(["eval", "hf:me/model", "--episodes", "2", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["episodes"] == 2
+    for words in (["report", "hf:me/model"], ["export", "hf:me/model", "--format", "py"]):
+        assert command(words) == 0
+        assert capsys.readouterr().out.startswith(
+            str(tmp_path / "cache" / "swingup" / "hub" / "me--model@main")
+        )
 
 
 @pytest.mark.parametrize("what", ["environment", "wrapper", "networks"])
@@ -191,7 +196,7 @@ def test_what_cannot_be_is_one_line(run, stored, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert "pip install 'swingup[hub]'" in said("eval", "hf:me/model")
     assert "no closing evaluation" in said("card", str(unfinished(tmp_path / "run")))
-    assert "no such run folder" in said("resume", "hf:me/model")
+    assert "has a policy and no checkpoints" in said("resume", "hf:me/model")
 
 
 def unfinished(folder):

@@ -54,7 +54,8 @@ class Entry:
 def open_entry(folder: Path) -> Entry:
     """A run's or a group's folder; InputError if it is neither."""
     if not is_group(folder):
-        return Entry(folder, (Run(folder),), None)
+        run = Run(folder)
+        return Entry(run.folder, (run,), None)
     group = Group(folder)
     return Entry(folder, tuple(group.runs), group.result)
 

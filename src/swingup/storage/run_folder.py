@@ -13,7 +13,7 @@ from typing import Any
 
 from swingup.config.settings import Config, apply, check
 from swingup.errors import InputError
-from swingup.storage import disk
+from swingup.storage import disk, hub
 from swingup.storage.text_file import read_json, write
 
 # What a start-up writes before config.json (of a run) or group.json (of a group) makes the folder one.
@@ -126,6 +126,9 @@ def existing(folder: Path) -> Path:
     """The folder; InputError, naming the newest run, if there is none."""
     if folder.is_dir():
         return folder
+    if str(folder).startswith(hub.PREFIX):
+        fix = "swingup.load, eval, video, watch, export and report take one"
+        raise InputError(f"{folder}: a model on the Hub has a policy and no checkpoints; {fix}")
     runs = Path("runs")
     near = sorted(runs.glob("*"), key=lambda p: p.stat().st_mtime)[-1:] if runs.is_dir() else []
     hint = f"the newest is {near[0]}" if near else "train one first: swingup train Pendulum-v1"
