@@ -2,8 +2,6 @@
 
 import json
 import shlex
-import sys
-import types
 
 import pytest
 
@@ -63,7 +61,7 @@ def test_a_scripts_name_stands_for_its_own_defaults(script):
     )
     assert (s.preset, s.env_preset) == (script.partition("_")[0], "none")
     assert not found.reporting.cuda
-    assert not found.reporting.track
+    assert found.reporting.track is None
 
 
 def test_flags_for_what_happens_anyway_are_taken_and_uploading_is_one_line(capsys):
@@ -83,38 +81,24 @@ def test_exp_name_names_the_folder(tmp_path, monkeypatch, capsys):
     assert folder.name.startswith("Pendulum-v1__mine__0__")
 
 
-def test_track_reports_to_wandb_and_a_dead_one_costs_a_warning(tmp_path, monkeypatch, capsys):
-    heard = []
+@pytest.mark.parametrize(
+    ("words", "track"),
+    [
+        (["--track"], "wandb"), (["--track", "true"], "wandb"), (["--track", "--seed", "1"], "wandb"),
+        (["--track", "False"], None), (["--no-track"], None), (["--track", "mlflow"], "mlflow"),
+        (["--track=trackio"], "trackio"), (["--track", "Pendulum-v1"], "wandb"), (["--track", "none"], None),
+        (["--seed", "1"], None),
+    ],
+)  # fmt: skip
+def test_track_alone_means_wandb_as_in_cleanrl(words, track):
+    found = parse(Train, "train", translated(words))
+    assert found.reporting.track == track
+    assert found.settings.env == ("Pendulum-v1" if "Pendulum-v1" in words else "")
 
-    class Board:
-        def log(self, points, step):
-            heard.append((step, set(points)))
 
-        def finish(self):
-            heard.append("finished")
-
-    small = ["--steps", "60", "--warmup", "20", "--batch", "8", "--hidden", "8", "--threads", "2"]
-    words = ["train", "Pendulum-v1", "--track", "--wandb-project-name", "p", *small, "--final-episodes", "1"]
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    assert run([*words, "--run-dir", str(tmp_path / "a")]) == 2
-    assert "pip install wandb" in capsys.readouterr().err
-    assert not (tmp_path / "a").exists()
-    wandb = types.ModuleType("wandb")
-    wandb.__spec__ = types.SimpleNamespace(name="wandb")
-    wandb.init = lambda **given: heard.append((given["project"], given["config"]["env"])) or Board()
-    monkeypatch.setitem(sys.modules, "wandb", wandb)
-    assert run([*words, "--run-dir", str(tmp_path / "b")]) == 0
-    assert heard[0] == ("p", "Pendulum-v1")
-    assert (60, {"eval/mean_reward"}) in heard
-    assert heard[-1] == "finished"
-
-    def fail(**given):
-        raise RuntimeError("no key")
-
-    wandb.init = fail
-    capsys.readouterr()
-    assert run([*words, "--run-dir", str(tmp_path / "c")]) == 0
-    assert "WandbTracker failed (RuntimeError: no key)" in capsys.readouterr().err
+def test_a_misspelt_tracker_is_one_line_that_names_the_nearest(capsys):
+    assert run(["train", "Pendulum-v1", "--track", "mlfow"]) == 2
+    assert "did you mean mlflow?" in capsys.readouterr().err
 
 
 ZOO = """

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
-from swingup.errors import InputError
+from swingup.errors import InputError, nearest
+from swingup.reports.tracking import TrackerName
 
 COMMON = (
     "--env-preset none --env-id Hopper-v4 --seed 1 --total-timesteps 1000000 --hidden 256 256 "
@@ -38,6 +40,9 @@ def translated(words: Sequence[str]) -> list[str]:
     while queue:
         word = queue.pop(0)
         name, _, value = word.replace("_", "-").partition("=")
+        if name in ("--track", "--no-track"):
+            out += tracked(name, value, queue)
+            continue
         if name in SILENT or name in ("--upload-model", "--hf-entity"):
             takes = name == "--hf-entity" or (queue and queue[0].lower() in TRUTHS)
             value = value or (queue.pop(0) if takes and queue else "")
@@ -48,3 +53,16 @@ def translated(words: Sequence[str]) -> list[str]:
             continue
         out.append(word)
     return out
+
+
+def tracked(name: str, value: str, queue: list[str]) -> list[str]:
+    """`--track` with a service's name; CleanRL's is alone, or has true or false after it, and means wandb.
+
+    queue: the words after it; one that is its value is taken from there.
+    """
+    known = (*get_args(TrackerName), *TRUTHS, "none")
+    if not value and queue and (queue[0].lower() in known or nearest(queue[0], known)):
+        value = queue.pop(0)
+    if name == "--no-track" or value.lower() == "false":
+        return ["--track=none"]
+    return [f"--track={value if value.lower() not in ('', 'true') else 'wandb'}"]

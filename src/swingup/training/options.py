@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swingup.config.fields import setting
+from swingup.reports.tracking import TrackerName
 
 SHOWING = "what is shown and kept"
 
@@ -49,13 +50,18 @@ class Options:
     cuda: bool = setting(
         True, "Compute on an accelerator where JAX finds one; --no-cuda: on the CPU.", SHOWING
     )
-    track: bool = setting(
-        False,
-        "Report metrics and evaluations to Weights & Biases too; needs the package wandb.",
+    track: TrackerName | None = setting(
+        None,
+        "Report metrics and evaluations to wandb, mlflow or trackio, whose package must be installed; "
+        "alone it means wandb.",
         SHOWING,
     )
-    wandb_project_name: str = setting("swingup", "The project of --track.", SHOWING)
-    wandb_entity: str | None = setting(None, "The team or user of --track; by default your own.", SHOWING)
+    track_project: str = setting(
+        "swingup", "The project of --track, MLflow's experiment.", SHOWING, aliases="wandb-project-name"
+    )
+    track_entity: str | None = setting(
+        None, "The team or user of --track wandb; by default your own.", SHOWING, aliases="wandb-entity"
+    )
     weights_only: bool = setting(
         False,
         "When resuming a run whose saved replay is damaged: use its weights, a new replay and new episodes.",

@@ -301,12 +301,11 @@ def assemble(
 
 def trackers_of(options: Options) -> list[Callback]:
     """The callbacks that report to a service; InputError where its package is missing."""
-    if not options.track:
+    if options.track is None:
         return []
-    from swingup.reports.tracking import WandbTracker, check_installed
+    from swingup.reports.tracking import tracker
 
-    check_installed()
-    return [WandbTracker(options.wandb_project_name, options.wandb_entity)]
+    return [tracker(options.track, options.track_project, options.track_entity)]
 
 
 def start_jax() -> None:
