@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections import deque
@@ -12,12 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from swingup.config.fields import as_typed
+from swingup.config.settings import Config
 from swingup.core.agent import Agent, Metrics
 from swingup.errors import InputError
 from swingup.loops.base import IterationResult, Loop
 from swingup.loops.evaluation import Evaluation
 from swingup.reports.callback import Callback, RunContext
 from swingup.reports.diagnostics import Diagnostics, Figures
+from swingup.reports.tags import ABOUT, FIRST, TAGS
+from swingup.storage.run_folder import read_result
 from swingup.storage.tables import append_csv, column_names, cut_csv
 from swingup.types import Episode
 
@@ -30,19 +35,6 @@ if TYPE_CHECKING:
 EVERY, ACTOR_STEPS = 500, 50
 
 TABLES = ("episodes", "metrics", "evaluations", "remarks")
-
-# Columns of metrics.csv and their TensorBoard tags, which are those of Stable-Baselines3.
-TAGS = {
-    "return_mean": "rollout/ep_rew_mean",
-    "length_mean": "rollout/ep_len_mean",
-    "critic_loss": "train/critic_loss",
-    "actor_loss": "train/actor_loss",
-    "q_mean": "train/q_mean",
-    "q_max": "train/q_max",
-    "steps_per_second": "time/fps",
-    "episodes": "time/episodes",
-    **{name: f"health/{name}" for name in Figures._fields},
-}
 
 
 def log_interval(plan: Plan) -> int:
@@ -106,7 +98,8 @@ class MetricsLogger(Callback):
         """Points of TensorBoard's curves, at a step or an episode."""
         assert self.board is not None
         for tag, value in points.items():
-            self.board.scalar(tag, value, at)
+            for name in (tag, FIRST[tag]) if tag in FIRST else (tag,):
+                self.board.scalar(name, value, at, ABOUT.get(name, ""))
 
     def on_iteration(self, result: IterationResult) -> None:
         self.step, before, self.mark = result.step, self.mark, time.monotonic()
@@ -156,7 +149,21 @@ class MetricsLogger(Callback):
         if self.step > self.logged:
             self.write_interval()
         if self.board is not None:
+            self.guard(lambda: self.write_hparams(run.settings))
             self.board.close()
+
+    def write_hparams(self, settings: dict[str, Any]) -> None:
+        """Settings other than the defaults beside the closing evaluation, in TensorBoard's HParams tab.
+
+        Nothing before the run's end, as there is no closing evaluation then.
+        """
+        result, usual = read_result(self.folder), dataclasses.asdict(Config())
+        if result and self.board is not None:
+            metric = TAGS["return_mean"] if result.get("source") == "training" else "eval/mean_reward"
+            named = ("env", "preset", "seed", "steps")
+            kept = {k: v for k, v in settings.items() if k in named or v != usual.get(k)}
+            plain = lambda v: v if isinstance(v, (bool, int, float, str)) else as_typed(v)
+            self.board.settings({k: plain(v) for k, v in kept.items()}, metric)
 
     def write_episode(self, episode: Episode) -> None:
         """A row of episodes.csv, and the tutorial's two TensorBoard scalars."""
@@ -227,6 +234,11 @@ class MetricsLogger(Callback):
         """An entry of TensorBoard's Text tab."""
         if self.board is not None:
             self.guard(partial(self.board.text, tag, text, step))
+
+    def write_picture(self, tag: str, data: bytes, size: tuple[int, int]) -> None:
+        """A picture of the run's last step in TensorBoard's Images tab."""
+        if self.board is not None:
+            self.guard(partial(self.board.picture, tag, data, size, self.step))
 
     def state(self) -> dict[str, Any]:
         numbers = {

@@ -33,6 +33,7 @@ from swingup.training.start import demos_saved
 if TYPE_CHECKING:
     from swingup.loops.base import Loop, Start
     from swingup.loops.evaluation import Evaluation
+    from swingup.reports.metrics_logger import MetricsLogger
     from swingup.training.trainer import Training
 
 
@@ -141,7 +142,7 @@ def session(
             for line in builder.origins if old is None else ():
                 console.print(f"  {line}")
         warn_of_threads(builder.threads, console.print)
-        training, seen = assemble(
+        training, seen, logger = assemble(
             builder,
             envs,
             folder,
@@ -173,6 +174,8 @@ def session(
             result = figures(evaluation, folder, clock.seconds, training.loop.steps) | reason
             guard(partial(write_returns, folder / "closing.csv", evaluation), "closing.csv")
             guard(partial(text_file.write, folder / "result.json", json.dumps(result) + "\n"), "result.json")
+            if options.record and envs.evaluation is not None and not envs.shared:
+                film_closing(Run(folder, source, result, networks=builder.networks), logger, console.print)
         lost = training.checkpointer.lost()
     if lost and context is None:  # whatever --quiet says; a group says it of its seeds
         console_of(quiet=False).print(f"warning: {lost}")
@@ -245,6 +248,18 @@ def write_returns(path: Path, evaluation: Evaluation) -> None:
     text_file.write(path, "".join(["episode,return,length\n", *lines]))
 
 
+def film_closing(run: Run, logger: MetricsLogger, warn: Callable[[str], None]) -> None:
+    """Film the first closing episode into videos/ and TensorBoard; one line where that fails."""
+    from swingup.reports.gif import gif
+
+    try:
+        clip = run.film(1)[0]
+        logger.write_picture("eval/video", *gif(clip.path))
+    except Exception as error:
+        why = " ".join(str(error).split())
+        warn(f"warning: the closing evaluation was not filmed ({why:.300})")
+
+
 def assemble(
     builder: RunBuilder,
     envs: Environments,
@@ -258,8 +273,8 @@ def assemble(
     stack: ExitStack,
     remarks: Remarks,
     start: Start | None = None,
-) -> tuple[Training, RunContext]:
-    """The parts of a run, new or restored from its newest checkpoint; `stack` closes them."""
+) -> tuple[Training, RunContext, MetricsLogger]:
+    """The parts of a run and its logger, new or restored from its newest checkpoint; `stack` closes them."""
     from swingup.loops.evaluation import can_restore_episodes
     from swingup.reports.metrics_logger import MetricsLogger
     from swingup.reports.stock_callbacks import CsvColumns
@@ -296,7 +311,8 @@ def assemble(
         checkpointer.save()  # what the run begins with may be gone or different when it is resumed
     remarks.said_with(lambda text: logger.remark("environment", text, loop.steps))
     training = Training(loop, builder.schedule(), callbacks, evaluator, checkpointer, stop)
-    return training, RunContext(folder, builder.settings, loop, saved is not None, stop.end, warn)
+    seen = RunContext(folder, builder.settings, loop, saved is not None, stop.end, warn)
+    return training, seen, logger
 
 
 def trackers_of(options: Options) -> list[Callback]:
