@@ -16,7 +16,6 @@ from typing import Any
 
 from swingup.config.fields import as_typed
 from swingup.config.presets import base
-from swingup.config.settings import Config
 from swingup.errors import EnvFault, InputError
 from swingup.reports.wording import number
 from swingup.runs.run import Run
@@ -85,11 +84,11 @@ def replay(run: Run, path: Path, say: Callable[[str], Any]) -> bool:
         return False
 
 
-def algorithm(config: Config) -> str:
-    """What the settings amount to, by the name of the paper that is closest."""
-    if config.atoms is not None:
+def algorithm(run: Run) -> str:
+    """What a run's settings amount to, by the name of the paper that is closest."""
+    if run.config.atoms is not None:
         return "D4PG"
-    return "TD3" if config.critics > 1 else "DDPG"
+    return "TD3" if run.config.critics > 1 else "DDPG"
 
 
 def results(run: Run) -> dict[str, Any]:
@@ -104,7 +103,7 @@ def results(run: Run) -> dict[str, Any]:
         "is_deterministic": result.get("source") != "training",
         "eval_datetime": datetime.fromtimestamp(made, UTC).isoformat(timespec="seconds"),
         "ci95": result["ci95"],
-        "algorithm": algorithm(config),
+        "algorithm": algorithm(run),
         "preset": config.preset,
         "seed": config.seed,
         **({"environment_steps": result["steps"]} if "steps" in result else {}),
@@ -202,7 +201,7 @@ def readme(run: Run, name: str, where: str, filmed: bool) -> str:
         seed=run.config.seed,
         where=where,
         again=again(run, where),
-        settings=differences(run.config),
+        settings=differences(run),
     )
 
 
@@ -226,8 +225,9 @@ def version_of(run: Run) -> str:
     return str(text_file.read_json(path).get("swingup", "")) if path.is_file() else ""
 
 
-def differences(config: Config) -> str:
+def differences(run: Run) -> str:
     """The settings that are not their preset's, as a table."""
+    config = run.config
     expected = dataclasses.asdict(base(config.env, config.preset, env_preset=config.env_preset))
     values = dataclasses.asdict(config)
     rows = [
