@@ -46,6 +46,7 @@ def test_the_networks_page_runs_and_networks_of_ones_own_act_again_where_they_ar
 
 
 @pytest.mark.parametrize("library", ["flax", "equinox"])
+@pytest.mark.slow
 def test_networks_of_other_libraries_fit(library, tmp_path, monkeypatch, capsys):
     pytest.importorskip(library, reason=f"{library} is not installed: pip install {library}")
     monkeypatch.chdir(tmp_path)

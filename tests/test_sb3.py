@@ -103,6 +103,7 @@ def test_the_stable_baselines_spelling(how, tmp_path):
         alone.learn(10)
 
 
+@pytest.mark.slow
 def test_td3_is_the_same_with_three_settings(tmp_path):
     model = swingup.TD3("Pendulum-v1", learning_starts=20, batch_size=8, hidden=(8, 8)).learn(31)
     agent = model.loop.plan.agent

@@ -103,6 +103,7 @@ def test_a_resumed_run_has_the_rows_that_waited_and_no_journal_of_what_is_undone
     check_nothing_is_lost_or_twice(again.plan, found, rows)
 
 
+@pytest.mark.slow
 def test_when_the_cluster_is_lost_the_run_can_be_saved(tmp_path):
     loop = free(tmp_path, 2, fails={"gone": 40})
     with pytest.raises(Interrupted):

@@ -153,6 +153,7 @@ def test_a_trial_is_pruned_by_the_mean_of_its_seeds_at_a_step_that_all_have_reac
     assert not trial.report(poor, [Seen({100: 1.0}), Seen({100: 2.0})])  # told once
 
 
+@pytest.mark.slow
 def test_a_sweep_trains_its_trials_and_writes_a_file_that_train_takes(begun):
     found, lines = begun(trials=2, prune=False), []
     trial.work(found, StopRequest(), lambda number, text: lines.append(text))

@@ -148,6 +148,7 @@ def copied(loop):
     return Snapshot({k: np.array(v) for k, v in s.tensors.items()}, np.array(s.ring), s.added)
 
 
+@pytest.mark.slow
 def test_the_fused_loop_is_the_host_loop_and_goes_on_from_a_snapshot():
     p = plan_of(PENDULUM.spec, history=3, n_step=2, envs=2, normalize=True, critics=2, delay=2, priority=0.6)
     every = (60 * p.rows,)

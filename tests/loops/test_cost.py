@@ -111,6 +111,7 @@ def test_the_program_has_no_product_that_nothing_needs(options, products):
     assert len(re.findall(r" dot\(", program.as_text())) <= products
 
 
+@pytest.mark.slow
 def test_the_benchmarks_count_of_products_is_the_compilers():
     """XLA counts the elementwise work as well, which large layers make small."""
     for options in ({}, {"action_layer": 2}, {"critics": 2}):

@@ -42,7 +42,7 @@ def learnt(loop):
 
 
 # Each name compiles four large programs; those left out differ only in options covered by test_options.py.
-FAST = ("plain", "blocks")
+FAST = ("blocks",)
 SOME = [pytest.param(k, marks=[] if k in FAST else pytest.mark.slow) for k in OPTIONS]
 
 
@@ -110,7 +110,13 @@ def test_an_environment_that_leaves_the_numbers_is_named():
         loop.compute_chunk()
 
 
-@pytest.mark.parametrize(("env", "kind"), [("Pendulum-v1", HostLoop), ("native/Pendulum-v1", FusedLoop)])
+@pytest.mark.parametrize(
+    ("env", "kind"),
+    [
+        ("Pendulum-v1", HostLoop),
+        pytest.param("native/Pendulum-v1", FusedLoop, marks=pytest.mark.slow),
+    ],
+)
 def test_a_budget_of_episodes_ends_with_its_last_one_and_lets_the_loop_run_ahead_until_then(
     env, kind, tmp_path, monkeypatch
 ):

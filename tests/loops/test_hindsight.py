@@ -196,7 +196,7 @@ def test_the_fused_loop_relabels_as_the_host_loop_does(name):
     assert learnt(again) == learnt(device)
 
 
-@pytest.mark.parametrize("capacity", [2000, 60])
+@pytest.mark.parametrize("capacity", [pytest.param(2000, marks=pytest.mark.slow), 60])
 def test_a_host_loop_goes_on_from_a_snapshot_to_the_same_bytes(capacity):
     def made():
         env = GymEnv(line, 2, "line")
@@ -274,6 +274,7 @@ FLAGS = "--steps 400 --warmup 60 --hidden 8 8 --batch 8 --capacity 1000 --hindsi
 FLAGS += "--eval-every 200 --eval-episodes 2 --final-episodes 4 --threads 2 --quiet"
 
 
+@pytest.mark.slow
 def test_the_command_trains_resumes_and_verifies_a_goal_environment(tmp_path, capsys):
     folder = tmp_path / "run"
     assert cli(["train", "native/PointGoal-v0", *FLAGS.split(), "--run-dir", str(folder)]) == 0

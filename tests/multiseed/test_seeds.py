@@ -94,6 +94,7 @@ def test_each_seed_is_an_ordinary_run_with_the_bytes_of_its_own_command(tmp_path
     assert "exists already" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_seeds_in_one_program_are_runs_of_their_own_and_go_on_exactly(tmp_path, capsys):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     words = ["train", NATIVE, "--seeds", "3", "--seeds-mode", "vmap", *FLAGS, "--quiet"]
@@ -141,6 +142,7 @@ class Breaking(gymnasium.Env):
         return np.zeros(2, np.float32), float("nan") if bad else 0.0, False, self.t == 20, {}
 
 
+@pytest.mark.slow
 def test_a_seed_that_fails_does_not_stop_the_others(tmp_path):
     made = swingup.train(lambda: Breaking(), seeds=4, run_dir=tmp_path / "group", quiet=True, **SMALL)
     assert made.result["seeds"] == {"0": 0.0, "1": None, "2": None, "3": 0.0}

@@ -116,7 +116,12 @@ def test_commands_are_added_whatever_bytes_came_before(tmp_path):
 # Start-ups that were killed
 
 
-@pytest.mark.parametrize("case", [starts.CASES[i] for i in (0, 1, 2, 3, 14, 17)], ids=str)
+STARTS = [
+    pytest.param(starts.CASES[i], marks=[] if i in (0, 3) else pytest.mark.slow) for i in (0, 1, 2, 3, 14, 17)
+]
+
+
+@pytest.mark.parametrize("case", STARTS, ids=str)
 def test_the_line_that_began_a_run_begins_it_again_wherever_its_start_was_killed(case, tmp_path):
     assert not starts.problem(*case, tmp_path / "run")
 

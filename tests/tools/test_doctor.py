@@ -238,6 +238,7 @@ def test_a_jax_that_does_not_start_is_broken_with_its_fix():
 # What is tried in child processes
 
 
+@pytest.mark.slow
 def test_pendulum_is_drawn_and_every_trial_has_an_answer(report):
     assert Check("pictures", "ok", "Pendulum-v1 drawn, 500 x 500 pixels") in report.checks
     assert all(c.detail and (c.state == "ok" or c.fix or c.name == "window") for c in report.checks)
@@ -314,6 +315,7 @@ def test_no_display_is_missing_and_a_dead_one_broken(monkeypatch):
 # The measurement
 
 
+@pytest.mark.slow
 def test_measuring_compiles_each_program_once(report, monkeypatch):
     importlib.import_module("swingup.core.engine")  # optax compiles something of its own when it is imported
     programs, jit = [], jax.jit
@@ -371,6 +373,7 @@ def test_a_flag_that_gains_little_is_not_advised():
     assert "XLA_FLAGS" not in " ".join(doctor.advise([*CPU, little], RunBuilder(Config()), IDLE))
 
 
+@pytest.mark.slow
 def test_the_advised_flag_is_one_that_jax_takes_and_a_checkpoint_records(report, monkeypatch):
     assert UNDIVIDED in {s.flags for s in report.speeds}  # it was measured with it
     monkeypatch.setenv("XLA_FLAGS", UNDIVIDED)
@@ -385,6 +388,7 @@ def test_without_times_or_load_there_is_no_advice():
 # The report
 
 
+@pytest.mark.slow
 def test_the_whole_report(report):
     assert report.works
     assert "CPU" in {s.device for s in report.speeds}
@@ -405,6 +409,7 @@ def test_the_whole_report(report):
 
 
 @pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.slow
 def test_the_printed_report_has_its_sections_and_fits(report, width):
     text = printed(report, width)
     assert max(map(len, text.splitlines())) <= width

@@ -234,6 +234,7 @@ def test_an_evaluation_that_meets_nan_or_hangs_is_named_or_healed(tmp_path):
         assert not evaluating.problem(sound, case)
 
 
+@pytest.mark.slow
 def test_links_pipes_and_empty_files_are_refused_in_one_line_or_resumed(tmp_path):
     sound, draw = folders.group(tmp_path), random.Random(1)
     names, own = folders.files(sound), folders.files(sound / "seed-0")

@@ -6,6 +6,7 @@ import pytest
 import swingup
 
 
+@pytest.mark.slow
 def test_the_pendulum_is_solved_by_the_plain_command(tmp_path):
     run = swingup.train("Pendulum-v1", run_dir=tmp_path / "run", quiet=True)
     assert run.result["episodes"] == 100

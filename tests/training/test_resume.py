@@ -174,11 +174,9 @@ WHEN = {"collect": 250, "update": 250, "closing": 3, "write": 5}  # at which cal
     "phase",
     [
         "collect",
-        "save",
-        "closing",
         *(
             pytest.param(phase, marks=pytest.mark.slow)
-            for phase in ("update", "compile", "evaluation", "write", "policy")
+            for phase in ("update", "compile", "evaluation", "save", "write", "policy", "closing")
         ),
     ],
 )
@@ -330,6 +328,7 @@ def test_signals_are_restored():
     assert jax.default_backend()
 
 
+@pytest.mark.slow
 def test_workers_change_nothing(tmp_path):
     flags = [*FLAGS, "--envs", "2", "--run-dir"]
     assert cli(["train", "Pendulum-v1", *flags, str(tmp_path / "here")]) == 0

@@ -131,6 +131,7 @@ def test_a_ring_is_read_from_its_oldest_row(added):
     assert layout.unpack(rows).last.tolist() == ([0] * (len(times) - 1) + [1]) * 2
 
 
+@pytest.mark.slow
 def test_host_and_fused_loops_begin_with_the_same_bytes():
     env = find("native/Pendulum-v1")
     settings = {"hidden": (8, 8), "batch": 8, "warmup": 20, "capacity": 64, "envs": 2, "priority": 0.6}
@@ -246,6 +247,7 @@ def test_a_saved_model_without_its_learner_is_the_policys_file(tmp_path):
     assert loop.policy()(np.zeros(3)) == model.policy(np.zeros(3))
 
 
+@pytest.mark.slow
 def test_a_model_learns_from_a_file_with_settings_of_its_own(tmp_path):
     swingup.DDPG("Pendulum-v1", **SMALL).learn(45).save(tmp_path / "m")
     other = swingup.DDPG("Pendulum-v1", learning_rate=1e-5, n_envs=2, learning_starts=40, batch_size=4)

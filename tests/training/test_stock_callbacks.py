@@ -177,6 +177,7 @@ def test_own_numbers_stand_beside_ours_and_survive_a_resume(tmp_path):
     assert less["step"][-1] == 1300
 
 
+@pytest.mark.slow
 def test_policies_are_those_of_the_very_step_also_where_a_loop_computes_ahead(tmp_path):
     env, settings = "native/Pendulum-v1", SMALL | {"eval_every": 1000}
     run = swingup.train(env, callbacks=swingup.SaveEvery(35), run_dir=tmp_path / "run", **settings)
