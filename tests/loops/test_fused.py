@@ -42,11 +42,10 @@ def learnt(loop):
 
 
 # Each name compiles four large programs; those left out differ only in options covered by test_options.py.
-FAST = ("blocks",)
-SOME = [pytest.param(k, marks=[] if k in FAST else pytest.mark.slow) for k in OPTIONS]
 
 
-@pytest.mark.parametrize("name", SOME)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OPTIONS)
 def test_a_fused_run_is_the_host_driven_one_byte_by_byte(name):
     p = plan_of(name)
     every = (23 * p.rows,)  # in between both compute ahead of what they tell

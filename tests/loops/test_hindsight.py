@@ -170,9 +170,8 @@ def learnt(loop):
 OPTIONS = {"plain": {}, "td3": {"delay": 2, "critics": 2, "n_step": 3, "priority": 0.6, "envs": 2}}
 
 
-@pytest.mark.parametrize(
-    "name", [n if n == "plain" else pytest.param(n, marks=pytest.mark.slow) for n in OPTIONS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OPTIONS)
 def test_the_fused_loop_relabels_as_the_host_loop_does(name):
     goals = goals_of_jax(GOAL, None)
     p = plan_of(goals, GOAL.spec, **OPTIONS[name])
