@@ -41,9 +41,6 @@ def learnt(loop):
     return [np.asarray(x).tobytes() for x in jax.tree.leaves((loop.state.learner, loop.state.replay))]
 
 
-# Each name compiles four large programs; those left out differ only in options covered by test_options.py.
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIONS)
 def test_a_fused_run_is_the_host_driven_one_byte_by_byte(name):
