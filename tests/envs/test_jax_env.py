@@ -167,6 +167,7 @@ def trajectory(host, seeds, actions):
 
 
 @pytest.mark.parametrize("name", NATIVE)
+@pytest.mark.slow
 def test_many_at_once_are_the_same_as_one_by_one(name):
     env, seeds = find(name), list(range(100, 164))
     actions = np.random.default_rng(0).uniform(-1, 1, (20, 64, env.spec.action_size)).astype(np.float32)
@@ -178,6 +179,7 @@ def test_many_at_once_are_the_same_as_one_by_one(name):
 
 @pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize("name", NATIVE)
+@pytest.mark.slow
 def test_a_compiled_loop_gives_the_same_bytes_as_a_host_that_drives(name, n):
     env = find(name)
     begin, advance = programs(env)
