@@ -524,23 +524,7 @@ def check(config: Config) -> Config:
             f"--sigma {' '.join(map(str, config.sigma))}: expected numbers above 0 up to 10, "
             "for example --sigma 0.1"
         )
-    flag, critic = "--critic-hidden" if config.critic_hidden else "--hidden", critic_widths(config)
-    if config.action_layer > len(critic):
-        raise InputError(
-            f"--action-layer {config.action_layer}: there are {len(critic)} hidden layers ({flag}); "
-            f"use 1 to {len(critic)}"
-        )
-    for name in ("residual", "dropout", "batch_norm"):
-        if config.networks is not None and getattr(config, name):
-            raise InputError(
-                f"{FIELDS[name].flag}: a part of swingup's own networks; leave it or --networks out"
-            )
-    for flag, widths in (("actor", actor_widths(config)), ("critic", critic)):
-        if config.residual and len(set(widths)) > 1:
-            raise InputError(
-                f"--residual: a block adds to its input, so the widths {list(widths)} of the {flag} must be "
-                f"equal, for example --{flag}-hidden {widths[0]} {widths[0]}"
-            )
+    check_networks(config)
     if config.warmup >= config.steps:
         raise InputError(
             f"--warmup {config.warmup}: learning would start after the end (--steps {config.steps}); "
@@ -570,21 +554,7 @@ def check(config: Config) -> Config:
         raise InputError(
             f"--n-step {config.n_step}: longer than replay holds (--capacity {config.capacity}); raise it"
         )
-    if config.on is not None and config.hindsight is not None:
-        raise InputError(f"--on {config.on}: its workers relabel nothing; leave --hindsight out, or --on")
-    if config.on is not None and config.history is not None:
-        raise InputError(f"--on {config.on}: its workers have no past; leave --history out, or --on")
-    if config.order == "free" and config.on is None:
-        raise InputError("--order free: of which workers? Add --on ray and --workers")
-    if config.on is not None and config.workers is None:
-        raise InputError(
-            f"--on {config.on}: how many workers? Add --workers, for example --workers 4 --envs 4"
-        )
-    if config.on is not None and config.workers is not None and config.workers > config.envs:
-        raise InputError(
-            f"--workers {config.workers}: more than environments (--envs {config.envs}); "
-            f"give --envs {config.workers} or more, or fewer workers"
-        )
+    check_cluster(config)
     if config.block > 1:
         check_block(config)
     for name in ("envs", "batch"):
@@ -600,6 +570,46 @@ def check(config: Config) -> Config:
             f"--capacity {config.capacity}: smaller than a minibatch (--batch {config.batch}); raise it"
         )
     return config
+
+
+def check_networks(config: Config) -> None:
+    """InputError where the settings of the networks do not go together."""
+    flag, critic = "--critic-hidden" if config.critic_hidden else "--hidden", critic_widths(config)
+    if config.action_layer > len(critic):
+        raise InputError(
+            f"--action-layer {config.action_layer}: there are {len(critic)} hidden layers ({flag}); "
+            f"use 1 to {len(critic)}"
+        )
+    for name in ("residual", "dropout", "batch_norm"):
+        if config.networks is not None and getattr(config, name):
+            raise InputError(
+                f"{FIELDS[name].flag}: a part of swingup's own networks; leave it or --networks out"
+            )
+    for flag, widths in (("actor", actor_widths(config)), ("critic", critic)):
+        if config.residual and len(set(widths)) > 1:
+            raise InputError(
+                f"--residual: a block adds to its input, so the widths {list(widths)} of the {flag} must be "
+                f"equal, for example --{flag}-hidden {widths[0]} {widths[0]}"
+            )
+
+
+def check_cluster(config: Config) -> None:
+    """InputError where the settings of workers on a cluster do not go together."""
+    if config.on is not None and config.hindsight is not None:
+        raise InputError(f"--on {config.on}: its workers relabel nothing; leave --hindsight out, or --on")
+    if config.on is not None and config.history is not None:
+        raise InputError(f"--on {config.on}: its workers have no past; leave --history out, or --on")
+    if config.order == "free" and config.on is None:
+        raise InputError("--order free: of which workers? Add --on ray and --workers")
+    if config.on is not None and config.workers is None:
+        raise InputError(
+            f"--on {config.on}: how many workers? Add --workers, for example --workers 4 --envs 4"
+        )
+    if config.on is not None and config.workers is not None and config.workers > config.envs:
+        raise InputError(
+            f"--workers {config.workers}: more than environments (--envs {config.envs}); "
+            f"give --envs {config.workers} or more, or fewer workers"
+        )
 
 
 def demos_drawn(config: Config) -> int | None:
