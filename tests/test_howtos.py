@@ -14,7 +14,7 @@ from swingup.cli.main import run as cli
 ROOT = Path(__file__).parent.parent
 # A page whose commands all start worker processes has none that are run here.
 PAGES = [ROOT / "docs" / "quickstart.md", *sorted((ROOT / "docs" / "howto").glob("*.md"))]
-QUICK = ("history", "looking", "export")  # pages with few programs to compile; the others are slow tests
+QUICK = ("looking",)  # pages with few programs to compile; the others are slow tests
 BLOCK = re.compile(r"```(python|sh|c|js)\n(.*?)```", re.DOTALL)
 # The first line of a block that is a file.
 FILE = re.compile(r"(?:#|//|/\*) ([\w.]+\.(?:py|c|js))\b")

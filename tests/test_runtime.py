@@ -12,6 +12,7 @@ from swingup.storage import checkpoint_reader
 SMALL = "steps=60, warmup=20, hidden=(8, 8), batch=8, eval_every=30, eval_episodes=1, final_episodes=1"
 
 
+@pytest.mark.slow
 def test_a_thread_count_that_cannot_be_applied_is_said_and_recorded_as_it_was(tmp_path):
     """JAX has begun with 2 threads: `threads=1` is a wish. `verify` repeats it with 2."""
     code = f"""if True:

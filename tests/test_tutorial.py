@@ -177,6 +177,7 @@ def recorded(tmp_path_factory):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_tensorboard_reads_the_tutorials_scalars_and_graph(recorded):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -225,6 +226,7 @@ def test_recording_changes_nothing_that_is_learnt(recorded, tmp_path):
     assert list(plain.episodes["return"]) == list(recorded.episodes["return"])
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_filmed_and_played_by_command(recorded, capsys):
     from swingup.cli import main
 

@@ -352,6 +352,7 @@ def endless(tmp_path):
     return call
 
 
+@pytest.mark.slow
 def test_the_command_finds_a_module_beside_it_and_an_endless_episode_is_named(tmp_path):
     call = endless(tmp_path)
     done = call("train", "my_module:Endless-v0", *QUICK, "--run-dir", "run", "--quiet")

@@ -59,7 +59,10 @@ def loud(tmp_path_factory):
     "words",
     [
         ("train", "loud_module:Loud-v0", *TINY, "--run-dir", "again"),
-        ("train", "loud_module:Loud-v0", *TINY, "--seeds", "2", "--run-dir", "group"),
+        pytest.param(
+            ("train", "loud_module:Loud-v0", *TINY, "--seeds", "2", "--run-dir", "group"),
+            marks=pytest.mark.slow,
+        ),
         ("resume", "run", "--steps", "60"),
         ("eval", "run", "--episodes", "2"),
         ("video", "run"),

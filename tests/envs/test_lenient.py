@@ -131,7 +131,9 @@ def test_worker_processes_take_them_alike_and_tell_the_parent_once(strict):
     assert sorted(line.split()[0] for line in said) == ["observations", "rewards", "terminated"]
 
 
-@pytest.mark.parametrize("workers", [None, 1], ids=["host loop", "workers"])
+@pytest.mark.parametrize(
+    "workers", [None, pytest.param(1, marks=pytest.mark.slow)], ids=["host loop", "workers"]
+)
 def test_a_run_and_its_resume_give_the_bytes_of_the_strict_form_and_remark_once(tmp_path, workers):
     small = {"warmup": 60, "batch": 16, "hidden": (8,), "threads": 2, "eval_every": 50, "eval_episodes": 1}
     small |= {"final_episodes": 1, "quiet": True, "seed": 3, "workers": workers}

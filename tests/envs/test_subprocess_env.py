@@ -257,7 +257,7 @@ def at_three(act):
     [
         (fail, "it raised ValueError: the simulator coughed (test_subprocess_env.py:", 60),
         (lambda: os._exit(0), "its process exited with code 0", 60),
-        (lambda: time.sleep(3600), "no answer within 3 s", 3),
+        pytest.param(lambda: time.sleep(3600), "no answer within 3 s", 3, marks=pytest.mark.slow),
     ],
     ids=["raises", "exits", "hangs"],
 )

@@ -60,7 +60,7 @@ def test_a_fused_run_is_the_host_driven_one_byte_by_byte(name):
 
 
 @pytest.mark.parametrize(
-    "name", [*(pytest.param(k, marks=pytest.mark.slow) for k in ("ou", "crossq")), "blocks"]
+    "name", [pytest.param(k, marks=pytest.mark.slow) for k in ("ou", "crossq", "blocks")]
 )
 def test_neither_chunks_nor_a_resume_change_a_bit(name, monkeypatch):
     p = plan_of(name)
@@ -135,6 +135,7 @@ def test_a_budget_of_episodes_ends_with_its_last_one_and_lets_the_loop_run_ahead
     assert "steps 0 to 240 repeated" in verify(run.folder)
 
 
+@pytest.mark.slow
 def test_the_command_trains_films_resumes_and_verifies_a_native_environment(tmp_path, capsys):
     settings = "steps=600 warmup=100 hidden=16 batch=16 eval-every=250 eval-episodes=2 final-episodes=3"
     flags = [f"--{setting}" for setting in settings.split()] + ["--quiet"]

@@ -64,6 +64,7 @@ def test_seeds_that_are_none_are_one_line(text):
         seeds.numbers(text)
 
 
+@pytest.mark.slow
 def test_each_seed_is_an_ordinary_run_with_the_bytes_of_its_own_command(tmp_path, capsys):
     folder, alone = tmp_path / "group", tmp_path / "alone"
     assert cli(["train", NATIVE, "--seeds", "0:3", *FLAGS, "--json", "--run-dir", str(folder)]) == 0
@@ -175,6 +176,7 @@ def test_an_environment_that_cannot_travel_is_one_line_and_leaves_no_folder(tmp_
     assert not (tmp_path / "group").exists()
 
 
+@pytest.mark.slow
 def test_seeds_of_an_id_that_only_this_process_has_registered_are_trained(tmp_path):
     gymnasium.register("OnlyHere-v0", lambda: Breaking(), max_episode_steps=10)
     try:

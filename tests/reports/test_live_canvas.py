@@ -97,6 +97,7 @@ def test_it_swings_up_is_pushed_over_and_stands_up_again(browser, page, tmp_path
     assert browser.get_log("browser") == []
 
 
+@pytest.mark.slow
 def test_a_finger_pushes_too(browser, page):
     show(browser, page, 390)
     until(lambda: stands(browser), "it never stood up")
@@ -110,6 +111,7 @@ def test_a_finger_pushes_too(browser, page):
     until(lambda: stands(browser), "it did not stand up again")
 
 
+@pytest.mark.slow
 def test_the_buttons_do_what_they_say(browser, page):
     from selenium.webdriver.common.by import By
 

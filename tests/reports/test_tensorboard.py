@@ -114,6 +114,7 @@ def test_record_shows_the_closing_evaluations_first_episode(recorded, board):
     assert (recorded.folder / "videos" / "eval-last-seed0-0.mp4").is_file()
 
 
+@pytest.mark.slow
 def test_a_film_that_fails_is_one_line_and_an_only_environment_is_not_filmed(tmp_path, monkeypatch, capsys):
     def broken(path):
         raise OSError("no space\nleft")

@@ -580,7 +580,10 @@ def drawable():
     return check
 
 
-@pytest.mark.parametrize(("env", "actions", "size"), [("Pendulum-v1", 1, 500), ("HalfCheetah-v5", 6, 480)])
+@pytest.mark.parametrize(
+    ("env", "actions", "size"),
+    [("Pendulum-v1", 1, 500), pytest.param("HalfCheetah-v5", 6, 480, marks=pytest.mark.slow)],
+)
 def test_without_a_display_environments_are_filmed_all_the_same(tmp_path, drawable, env, actions, size):
     drawable(env)
     command = [sys.executable, "-c", FILM.format(env=env, actions=actions)]

@@ -404,6 +404,7 @@ def test_dict_observations_of_a_batch_are_one_action_each():
     env.step(actions)
 
 
+@pytest.mark.slow
 def test_the_pages_script_runs(tmp_path, monkeypatch):
     page = Path(__file__).parents[2] / "docs" / "habits.md"
     script = page.read_text().partition("```python\n")[2].partition("```")[0]

@@ -16,6 +16,7 @@ def short(monkeypatch):
     monkeypatch.setattr(bench, "ROUNDS", 1)
 
 
+@pytest.mark.slow
 def test_the_parts_are_named_and_add_up(capsys):
     assert (
         cli(["bench", "Pendulum-v1", *SMALL, "--critics", "2", "--delay", "2", "--block", "4", "--json"]) == 0

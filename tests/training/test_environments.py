@@ -84,6 +84,7 @@ def test_where_only_one_may_live_the_refusal_names_the_setting_and_the_setting_t
     assert Lone.live == 0
 
 
+@pytest.mark.slow
 def test_evaluations_between_episodes_change_no_byte_of_what_is_learnt_and_resume_exactly(tmp_path):
     """The same environment gives the policy that copies give, also with blocks of two steps and a resume."""
     both = {**SMALL, "eval_every": 50, "delay": 2}

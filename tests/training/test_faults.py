@@ -37,6 +37,7 @@ def copy(sound, tmp_path):
 # Hostile files
 
 
+@pytest.mark.slow
 def test_hostile_files_execute_open_and_import_nothing(sound, tmp_path):
     """Thirty of the cases, in a process of its own under an audit hook, through load, eval and resume."""
     names = [*list(hostile.CASES)[::4], "an id of the standard library"]

@@ -173,11 +173,8 @@ WHEN = {"collect": 250, "update": 250, "closing": 3, "write": 5}  # at which cal
 @pytest.mark.parametrize(
     "phase",
     [
-        "collect",
-        *(
-            pytest.param(phase, marks=pytest.mark.slow)
-            for phase in ("update", "compile", "evaluation", "save", "write", "policy", "closing")
-        ),
+        pytest.param(phase, marks=pytest.mark.slow)
+        for phase in ("collect", "update", "compile", "evaluation", "save", "write", "policy", "closing")
     ],
 )
 def test_a_signal_at_any_time_leaves_a_checkpoint_and_the_way_back(whole, tmp_path, phase):
@@ -191,6 +188,7 @@ def test_a_signal_at_any_time_leaves_a_checkpoint_and_the_way_back(whole, tmp_pa
     assert not runs.differing(runs.final(folder), runs.final(whole))
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on_with_more_steps_as_if_it_had_been_longer(whole, tmp_path, capsys):
     longer, extended = tmp_path / "longer", tmp_path / "extended"
     for folder, steps in ((longer, "1200"), (extended, "900")):
@@ -406,6 +404,7 @@ with stop_on_signals():
     assert out == f"{-float(signal.SIGTERM)}\n", err
 
 
+@pytest.mark.slow
 def test_a_run_in_blocks_evaluates_saves_and_resumes_where_a_block_ends(tmp_path):
     """Intervals of 100 steps, blocks of 30: the first end of a block after each."""
     settings = {**SHORT, "block": 30, "steps": 300, "warmup": 60, "eval_every": 100, "save_every": 50}

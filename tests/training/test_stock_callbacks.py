@@ -148,6 +148,7 @@ def test_what_is_no_callback_is_one_clear_line(mine):
         train(callbacks=swingup.CsvColumns(q_max=lambda result: 0.0))
 
 
+@pytest.mark.slow
 def test_own_numbers_stand_beside_ours_and_survive_a_resume(tmp_path):
     def columns():
         cost = lambda result: float(np.square(result.rows[..., 3]).mean())
