@@ -357,7 +357,7 @@ def trained(folder: Path, capacity: int) -> tuple[Any, Any]:
     from swingup.training.options import Options
     from swingup.training.signals import StopRequest
 
-    builder = RunBuilder(replace(base("HalfCheetah-v5"), capacity=capacity))
+    builder = RunBuilder(replace(base("HalfCheetah-v5"), capacity=capacity, block=1))
     runtime.prepare(builder.threads)
     envs = open_environments(builder.environments(builder.env, Options(quiet=True))).__enter__()
     loop: Any = builder.loop(envs)
@@ -366,9 +366,7 @@ def trained(folder: Path, capacity: int) -> tuple[Any, Any]:
     loop.filled = len(rows)
     folder.mkdir(parents=True)
     callbacks, guard = Callbacks([MetricsLogger(folder, print, loop)], (), print), WriteGuard(folder, print)
-    evaluator = builder.evaluator(
-        loop, envs.evaluation, folder, callbacks, StopRequest(), guard, remark=print
-    )
+    evaluator = builder.evaluator(loop, envs, folder, callbacks, StopRequest(), guard, remark=print)
     writer, profile = builder.checkpoint_writer(folder), builder.profile()
     parts = (writer, loop, evaluator, callbacks, guard, print)
     return loop, Checkpointer(*parts, can_restore_episodes=True, profile=profile, settings=builder.settings)

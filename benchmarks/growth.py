@@ -57,7 +57,7 @@ class Step:
         self.rows = np.random.default_rng(0).normal(size=(plan.block, plan.n, width)).astype(np.float32)
         self.improve = jax.jit(partial(engine.train_step, plan), donate_argnums=0)
         state = jax.jit(partial(engine.init, plan))(jax.random.PRNGKey(0))
-        fill = jax.jit(lambda r: r._replace(rows=r.rows + 0.5, head=r.head + len(r.rows)), donate_argnums=0)
+        fill = jax.jit(lambda r: r._replace(rows=r.rows + 0.5, added=r.added + len(r.rows)), donate_argnums=0)
         self.state = state._replace(replay=fill(state.replay))
         if plan.priority:
             places = np.arange(plan.capacity)
