@@ -70,15 +70,11 @@ class Set:
 
 TD3 = ("--critics", "2", "--delay", "2", "--smoothing", "0.2")
 D4PG = ("--atoms", "51", "--value-low", "-600", "--value-high", "600", "--n-step", "5")
-SPINNING_UP = "Spinning Up's benchmark data, HalfCheetah-v3, 10 seeds, training returns without noise"
-PAPER = "TD3 paper's curves, HalfCheetah-v1, 10 seeds, evaluations"
+SPINNING_UP = "Spinning Up's benchmark data, 10 seeds, training returns without noise"
+PAPER = "TD3 paper's curves, 10 seeds, evaluations"
 EARLIER = (
     "Measured at commit f703679 and before, where actions came from the newest policy; "
     "now from that of one iteration ago."
-)
-TWICE = (
-    "Two gradient steps for each step of the environment, where the published runs make one; "
-    "chosen on seeds 100 to 102."
 )
 CENTRED = (
     "The range of values lies around zero, so that the critic begins as optimistic as DDPG's: "
@@ -111,30 +107,43 @@ SETS = (
     Set("pendulum-d4pg", "Pendulum-v1", "pendulum", 20_000, 5, BALANCED, D4PG, (
         Published("-123.1 ± 6.9", "best window of 100 training episodes", "msinto93/D4PG"),
     ), notes=(CENTRED, ADAM)),
-    Set("invertedpendulum-ddpg", "InvertedPendulum-v5", "ddpg", 30_000, 5, (Goal("best", 950, 4),),
-        ("--eval-every", "1000"), (
+    Set("invertedpendulum-ddpg", "InvertedPendulum-v5", "invertedpendulum", 30_000, 5,
+        (Goal("best", 950, 4),), (), (
         Published("1,000 ± 0", "mean of each seed's best, 1,000,000 steps",
                   "PFRL's reproduction, 10 seeds, InvertedPendulum-v2", "best"),
         Published("1,000 ± 0", "at 20,000 steps", f"{NNABLA}, InvertedPendulum-v2", "final"),
         Published("1,000 ± 0", f"at 30,000 steps; {WARMED}", f"{TIANSHOU}, InvertedPendulum-v2", "final"),
         Published("642.7 ± 69.6", f"{CLEANRL}, at 1,000,000", "CleanRL's benchmark, InvertedPendulum-v4"),
-    ), notes=(EARLIER, ADAM)),
-    Set("halfcheetah-ddpg-100k", "HalfCheetah-v5", "halfcheetah", 100_000, 5, (Goal("final", 4339),),
-        ("--updates", "2"), (
+    )),
+    Set("halfcheetah-ddpg-100k", "HalfCheetah-v5", "halfcheetah", 100_000, 3, (Goal("final", 4339),), (), (
         Published("6,308 ± 1,012", f"at 100,000 steps; {WARMED}", f"{TIANSHOU}, HalfCheetah-v3", "final"),
         Published("5,110", "at 100,000 steps", f"{NNABLA}, HalfCheetah-v2", "final"),
-        Published("4,339 ± 1,013", "at 100,000 steps", f"{SPINNING_UP} (PyTorch)", "final"),
-        Published("3,803 ± 824", "at 100,000 steps", f"{SPINNING_UP} (TensorFlow)", "final"),
-    ), notes=(TWICE, EARLIER, ADAM)),
-    Set("halfcheetah-td3-100k", "HalfCheetah-v5", "td3", 100_000, 5, (Goal("final", 5514),),
-        ("--batch", "100", "--updates", "2"), (
-        Published("5,579 ± 432", "at 100,000 steps", f"{SPINNING_UP} (TensorFlow)", "final"),
-        Published("5,514 ± 554", "at 100,000 steps", PAPER, "final"),
+        Published("4,339 ± 1,013", "at 100,000 steps", f"{SPINNING_UP}, HalfCheetah-v3 (PyTorch)", "final"),
+        Published("3,803 ± 824", "at 100,000 steps", f"{SPINNING_UP}, HalfCheetah-v3 (TensorFlow)", "final"),
+    )),
+    Set("halfcheetah-td3-100k", "HalfCheetah-v5", "td3", 100_000, 3, (Goal("final", 5514),), (), (
+        Published("5,579 ± 432", "at 100,000 steps", f"{SPINNING_UP}, HalfCheetah-v3 (TensorFlow)", "final"),
+        Published("5,514 ± 554", "at 100,000 steps", f"{PAPER}, HalfCheetah-v1", "final"),
         Published("5,393", "at 100,000 steps", f"{NNABLA}, HalfCheetah-v2", "final"),
         Published("5,336 ± 377", f"at 100,000 steps; {WARMED}", f"{TIANSHOU}, HalfCheetah-v3", "final"),
-    ), notes=(TWICE, "Seeds 0 and 2 to 4 on an Intel Xeon with jax 0.11.2, "
-                     "seed 1 on an AMD EPYC (Zen 3) with 0.10.2.", ADAM)),
-    Set("mountaincar-ddpg", "MountainCarContinuous-v0", "mountaincar", 100_000, 5, (Goal("best", 90, 3),),
+    )),
+    Set("hopper-td3-300k", "Hopper-v5", "td3", 300_000, 3, (Goal("final", 2400),), (), (
+        Published("2,410 ± 900", "at 300,000 steps", f"{PAPER}, Hopper-v1", "final"),
+        Published("2,402", "at 300,000 steps", f"{SPINNING_UP}, Hopper-v3 (PyTorch)", "final"),
+        Published("1,583 ± 639", f"at 300,000 steps; {WARMED}", f"{TIANSHOU}, Hopper-v3", "final"),
+    )),
+    Set("walker2d-td3-300k", "Walker2d-v5", "td3", 300_000, 3, (Goal("final", 2500),), (), (
+        Published("3,336 ± 957", "at 300,000 steps", f"{PAPER}, Walker2d-v1", "final"),
+        Published("2,233", "at 300,000 steps", f"{SPINNING_UP}, Walker2d-v3 (TensorFlow)", "final"),
+    )),
+    Set("ant-td3-300k", "Ant-v5", "td3", 300_000, 2, (Goal("final", 2000),), (), (
+        Published("1,954 ± 1,014", "at 300,000 steps", f"{PAPER}, Ant-v1", "final"),
+        Published("1,408", "at 300,000 steps", f"{SPINNING_UP}, Ant-v3 (PyTorch)", "final"),
+    )),
+    Set("bipedalwalker-td3-300k", "BipedalWalker-v3", "td3", 300_000, 2, (Goal("best", 250, 1),), (), (
+        Published("300", "first evaluation of that, at 300,000 steps", ZOO, "best"),
+    )),
+    Set("mountaincar-ddpg", "MountainCarContinuous-v0", "mountaincar", 100_000, 5, (Goal("best", 90, 4),),
         (), (
         Published("93.72 ± 0.13", "at 300,000 steps", HUB, "final"),
         Published("93.51 ± 0.05", "at 300,000 steps, 2,260 episodes", ZOO, "final"),
@@ -150,7 +159,7 @@ SETS = (
         Published("8,577", LARGEST, "TD3 paper, table 1, its own DDPG, 10 seeds, HalfCheetah-v1",
                   "largest mean"),
         Published("11,653 ± 431", f"at 1,000,000 steps; {WARMED}", f"{TIANSHOU}, HalfCheetah-v3", "final"),
-        Published("10,110 ± 979", "at 1,000,000 steps", f"{SPINNING_UP} (PyTorch)", "final"),
+        Published("10,110 ± 979", "at 1,000,000 steps", f"{SPINNING_UP}, HalfCheetah-v3 (PyTorch)", "final"),
         Published("10,374 ± 157", CLEANRL, "CleanRL's benchmark, HalfCheetah-v4"),
     ), notes=(EARLIER, ADAM)),
     Set("halfcheetah-td3-1m", "HalfCheetah-v5", "td3", 1_000_000, 2,
@@ -340,7 +349,7 @@ INTRODUCTION = (
     "the best published figure of the same metric and",
     "algorithm, the strongest included. Published figures are of other versions of an environment and often "
     "of other numbers of seeds.",
-    "No figure here is of the engine of today: each set says which one made it.",
+    "Where an older engine made the figures, the set says so.",
 )
 
 

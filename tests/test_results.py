@@ -27,12 +27,14 @@ def test_the_page_is_what_the_script_writes(undrawn, tmp_path, monkeypatch):
 @pytest.mark.parametrize("chosen", learning.SETS, ids=lambda chosen: chosen.name)
 def test_each_figure_stands_beside_the_best_published_one_of_its_metric(chosen, undrawn):
     lines = learning.section(chosen)
+    if not learning.measured(chosen):
+        assert "Not measured yet." in lines
+        return
     rows = {line.split(" | ")[0].removeprefix("| "): line for line in lines if line.count(" | ") > 3}
     for metric in {p.of for p in chosen.published if p.of} | {"final"}:
         cell = rows[metric].split(" | ")[-1]
         values = [learning.level_of(p) for p in chosen.published if p.of == metric]
         assert cell.startswith("none known" if not values else f"{max(values):,.6g}".rstrip("0"))
-    assert any("older engine" in line for line in lines)
 
 
 def test_the_largest_mean_is_over_seeds_and_of_one_evaluation():
@@ -47,5 +49,5 @@ def test_the_strongest_known_ddpg_is_on_the_page():
 
 
 def test_every_file_of_data_is_of_a_set():
-    names = {chosen.name for chosen in learning.SETS} | {"reliability"}
-    assert {path.stem for path in Path(learning.RESULTS).glob("*.csv")} == names
+    names = {chosen.name for chosen in learning.SETS} | {"reliability", "demonstrations"}
+    assert {path.stem for path in Path(learning.RESULTS).glob("*.csv")} <= names

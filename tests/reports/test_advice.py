@@ -218,6 +218,9 @@ HEALTHY = {
     "mountaincar": ("MountainCarContinuous-v0", {"steps": 8000}),
     "lunarlander": ("LunarLanderContinuous-v3", {"steps": 12000, "hidden": (64, 64)}),
     "halfcheetah": ("HalfCheetah-v5", {"steps": 16000}),
+    "locomotion": ("Hopper-v5", {"steps": 16000, "hidden": (64, 64)}),
+    "bipedalwalker": ("BipedalWalker-v3", {"steps": 16000, "hidden": (64, 64)}),
+    "invertedpendulum": ("InvertedPendulum-v5", {"steps": 8000, "hidden": (64, 64)}),
 }
 
 

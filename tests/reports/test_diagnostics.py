@@ -96,6 +96,16 @@ def test_td_error_norms_and_saturation():
     assert health.figures(now._replace(actor=tuple(stuck)), 10).saturation == 1
 
 
+@pytest.mark.parametrize(("bias", "share"), [((9, 0), 0), ((9, -9), 1)])
+def test_an_actor_is_stuck_where_every_dimension_of_its_actions_is(bias, share):
+    agent = replace(AGENT, actor=Actor(2, 2, (4,)), critic=Critic(2, 2, (4,), 0))
+    health, now = Diagnostics(Plan(agent, warmup=1)), learner(agent)
+    both = np.zeros((5, 1, agent.layout.width), np.float32)
+    health.add_rows(both)
+    stuck = (*now.actor[:-1], {**now.actor[-1], "b": np.array(bias, np.float32)})
+    assert health.figures(now._replace(actor=stuck), 5).saturation == share
+
+
 @pytest.mark.parametrize(
     ("name", "bad"),
     [

@@ -41,7 +41,8 @@ class Figures(NamedTuple):
 
     q_start, return_start: mean Q of the first state and action of the last finished episodes, and the mean of
     the discounted returns that followed; td_error: RMS; saturation: share of greedy actions at one and the
-    same bound; action_gradient: mean norm of dQ/da; critic_gradient, actor_gradient: RMS norm over about the
+    same bound, of the action dimension where it is smallest (where one joint rests at its bound, the actor is
+    not stuck); action_gradient: mean norm of dQ/da; critic_gradient, actor_gradient: RMS norm over about the
     last thousand updates (from Adam's second moments); critic_norm, actor_norm: of the parameters;
     noise_ratio: RMS of executed minus greedy action over RMS of the greedy one; replay_age: mean age of the
     transitions in replay, in environment steps.
@@ -210,7 +211,7 @@ class Diagnostics:
             q_start=q,
             return_start=ret,
             td_error=rms(error),
-            saturation=float(max((greedy > 0.99).mean(0).max(), (greedy < -0.99).mean(0).max())),
+            saturation=float(np.maximum((greedy > 0.99).mean(0), (greedy < -0.99).mean(0)).min()),
             action_gradient=slope(agent, critics, obs[-FEW:], greedy[-FEW:]),
             critic_gradient=gradient(learner.critic_opt),
             actor_gradient=gradient(learner.actor_opt),
@@ -365,7 +366,7 @@ def wide_range(f: Figures, d: Diagnostics) -> str:
 
 
 def saturated(f: Figures, d: Diagnostics) -> str:
-    """The greedy actions lie at one bound in nearly every state."""
+    """The greedy actions lie at one bound in nearly every state, in each of their dimensions."""
     return "" if f.saturation < 0.9 else f"{f.saturation:.0%} of actions at one bound whatever the state"
 
 
