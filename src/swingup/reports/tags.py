@@ -45,7 +45,7 @@ ABOUT = {
     f"value of the last state where a time limit cut one. {SCALE}",
     "health/td_error": "Root mean square difference between Q and its target, over 64 recent transitions. "
     f"It should stay small beside the spread of Q. {SCALE}",
-    "health/saturation": "Share of greedy actions that lie at one and the same bound, of the dimension where it is "
+    "health/saturation": "Share of greedy actions at one and the same bound, of the dimension where it is "
     "smallest. Near 1 the actor no longer reacts to what it observes, and its gradient vanishes.",
     "health/action_gradient": "Mean norm of dQ/da at the greedy action: what the actor learns from. At 0 it "
     "learns nothing.",
