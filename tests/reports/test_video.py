@@ -630,7 +630,7 @@ def test_a_notebook_shows_the_video_from_its_own_page(tmp_path):
     write(tmp_path / "a.mp4", np.zeros((3, 32, 32, 3), np.uint8))
     tag = inline(tmp_path / "a.mp4", "a ball & a cup")
     found = re.fullmatch(
-        r'<video controls loop muted playsinline aria-label="a ball &amp; a cup" '
+        r'<video controls loop muted playsinline style="max-width: 100%" aria-label="a ball &amp; a cup" '
         r'src="data:video/mp4;base64,([^"]+)"></video>',
         tag,
     )

@@ -313,6 +313,6 @@ def inline(path: str | Path, shows: str) -> str:
         raise InputError(f"{path}: the video cannot be read ({error.strerror})") from error
     label = html.escape(shows)
     return (
-        f'<video controls loop muted playsinline aria-label="{label}" '
+        f'<video controls loop muted playsinline style="max-width: 100%" aria-label="{label}" '
         f'src="data:video/mp4;base64,{data}"></video>'
     )
