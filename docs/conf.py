@@ -1,5 +1,6 @@
 """How Sphinx builds the site: `python -m sphinx -W -b html docs build/site`."""
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -23,7 +24,7 @@ html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_copy_source = html_show_sourcelink = html_show_copyright = False
 exclude_patterns = ["build"]
-nb_execution_mode = "off"  # the notebook's own tests execute it
+nb_execution_mode = "off"  # it is committed with its outputs; the notebook's own tests execute it
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 4
 smartquotes = False  # `--flag` is not a dash
@@ -37,6 +38,19 @@ html_math_renderer = "mathml"
 def fill(app: Sphinx, page: str, source: list[str]) -> None:
     """Put what the program says into a page."""
     source[0] = filled(source[0])
+
+
+def describe_pictures(app: Sphinx, page: str, source: list[str]) -> None:
+    """Give a notebook's pictures the alternative text of their outputs, where myst-nb looks for it."""
+    if Path(app.env.doc2path(page)).suffix != ".ipynb":
+        return
+    notebook = json.loads(source[0])
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", []):
+            alt = output.get("metadata", {}).get("image/png", {}).get("alt")
+            if alt:
+                cell["metadata"]["mystnb"] = {"image": {"alt": alt}}
+    source[0] = json.dumps(notebook)
 
 
 def shorten(app: Sphinx, what: str, name: str, found: object, options: object, lines: list[str]) -> None:
@@ -76,6 +90,7 @@ def block(self, node: nodes.math_block) -> None:
 
 def setup(app: Sphinx) -> None:
     app.connect("source-read", fill)
+    app.connect("source-read", describe_pictures)
     app.connect("autodoc-process-docstring", shorten)
     app.connect("autodoc-process-signature", own_arguments)
     app.add_html_math_renderer("mathml", (inline, None), (block, None))

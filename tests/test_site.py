@@ -75,7 +75,11 @@ def test_what_the_program_knows_is_on_the_pages(site):
         assert f'id="swingup.{name}"' in python.read_text(), name
     assert "Stops the run once the mean return" in words_of(python)
     assert "actor saturated" in words_of(site / "faq.html")
-    assert "<math" in (site / "tutorial.html").read_text()
+    tutorial = (site / "tutorial.html").read_text()
+    assert "<math" in tutorial
+    pictures = re.findall(r'<img alt="([^"]+)"[^>]*src="_images/', tutorial)
+    assert len(pictures) >= 12
+    assert all(len(alt) > 40 and "_images/" not in alt for alt in pictures)
     for page in site.rglob("*.html"):
         assert "<!-- generated" not in page.read_text()
 

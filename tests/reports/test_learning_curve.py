@@ -9,6 +9,7 @@ import pytest
 import swingup
 from swingup.reports.curves import COLOURS, Curve
 from swingup.reports.learning_curve import draw
+from swingup.reports.levels import spread
 
 sys.path.append(str(Path(__file__).parent.parent / "runs"))
 from made import make_group, make_run
@@ -47,3 +48,60 @@ def test_steps_on_the_axis_are_short(steps, said):
     x = np.linspace(0, steps, 3)
     (axes,) = draw("a", [Curve("b", x, x)]).axes
     assert axes.xaxis.get_major_formatter()(steps / 2) == said
+
+
+CLOSE = {"goal (final)": 5514.0, "best published: Spinning Up's benchmark data, HalfCheetah-v3": 5579.0}
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [CLOSE, {"lowest": 0.0, "highest": 6000.0}, {f"level {k}": 3000.0 + k for k in range(5)}, {"one": 10.0}],
+    ids=["close", "at the edges", "five at once", "one"],
+)
+@pytest.mark.parametrize("size", [(7, 3.6), (6.4, 3.4), (4, 2.5)])
+def test_labels_of_levels_overlap_neither_each_other_nor_the_title(levels, size):
+    x = np.linspace(0, 100_000, 50)
+    figure = draw("a title", [Curve("mean", x, 6000 * x / 100_000)], levels=levels, size=size)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert {text.get_text().replace("\n", " ") for text in axes.texts} == set(levels)
+    for i, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[i + 1 :])
+        assert not box.overlaps(axes.title.get_window_extent())
+    by_level = sorted(axes.texts, key=lambda text: text.xy[1])
+    heights = [text.get_window_extent().y0 for text in by_level]
+    assert heights == sorted(heights)  # a higher level has the higher label
+    if len(levels) == 2:  # and no line runs through a label
+        for level in levels.values():
+            line = axes.transData.transform((0, level))[1]
+            assert not any(box.y0 < line < box.y1 for box in boxes)
+
+
+@pytest.mark.parametrize(("final", "side"), [(1.04, 0), (0.2, 1)])
+def test_labels_stand_where_the_curve_is_not(final, side):
+    x = np.linspace(0, 1000, 200)
+    (axes,) = draw("a", [Curve("mean", x, final * x)], levels={"published": 1000.0}).axes
+    (label,) = axes.texts
+    assert label.xy[0] == side
+
+
+def test_labels_are_spread_as_little_as_possible():
+    np.testing.assert_allclose(spread([0, 10, 30], [5, 5, 5], 0, 100), [0, 10, 30])
+    np.testing.assert_allclose(spread([10, 10, 50], [4, 9, 4], 0, 100), [8, 12, 50])
+    np.testing.assert_allclose(spread([95, 95.5], [4, 4], 0, 100), [92, 96])
+    np.testing.assert_allclose(spread([1, 1], [4, 2], 0, 100), [0, 4])
+    np.testing.assert_allclose(spread([5, 5, 5], [4, 4, 4], 0, 4), [0, 4, 8])
+
+
+def test_a_long_label_is_broken_into_lines_and_leaves_the_axes_their_size():
+    x = np.linspace(0, 1000, 20)
+    curves = [Curve("mean", x, x)]
+    figures = [draw("a", curves, levels={name: 800.0}) for name in ("short", "a long name " * 20)]
+    for figure in figures:
+        figure.draw_without_rendering()
+    short, long = (figure.axes[0].get_window_extent().bounds for figure in figures)
+    np.testing.assert_allclose(short, long)
+    (label,) = figures[1].axes[0].texts
+    assert "\n" in label.get_text()
+    assert label.get_window_extent().width <= short[2]

@@ -482,13 +482,16 @@ def test_where_there_is_a_display(monkeypatch, platform, x, wayland, there):
         "WAYLAND_DISPLAY": wayland,
         "MUJOCO_GL": "mine",
         "SDL_VIDEODRIVER": "mine",
+        "SDL_AUDIODRIVER": "mine",
     }.items():
         monkeypatch.setenv(name, value)
     headless()
-    assert (os.environ["MUJOCO_GL"], os.environ["SDL_VIDEODRIVER"]) == ("mine", "mine")
-    monkeypatch.delenv("MUJOCO_GL")
-    monkeypatch.delenv("SDL_VIDEODRIVER")
+    chosen = ("MUJOCO_GL", "SDL_VIDEODRIVER", "SDL_AUDIODRIVER")
+    assert [os.environ[name] for name in chosen] == ["mine"] * 3
+    for name in chosen:
+        monkeypatch.delenv(name)
     headless()
+    assert os.environ.get("SDL_AUDIODRIVER") == (None if there else "dummy")
     assert os.environ.get("MUJOCO_GL") == (None if there else "egl")
     assert os.environ.get("SDL_VIDEODRIVER") == (None if there else "dummy")
     if there:
@@ -628,10 +631,12 @@ def test_the_camera_follows_a_cheetah_that_runs_unless_the_user_chose_one(tmp_pa
 
 def test_a_notebook_shows_the_video_from_its_own_page(tmp_path):
     write(tmp_path / "a.mp4", np.zeros((3, 32, 32, 3), np.uint8))
-    tag = inline(tmp_path / "a.mp4")
+    tag = inline(tmp_path / "a.mp4", "a ball & a cup")
     found = re.fullmatch(
-        r'<video controls loop muted playsinline src="data:video/mp4;base64,([^"]+)"></video>', tag
+        r'<video controls loop muted playsinline style="max-width: 100%" aria-label="a ball &amp; a cup" '
+        r'src="data:video/mp4;base64,([^"]+)"></video>',
+        tag,
     )
     assert base64.b64decode(found[1], validate=True) == (tmp_path / "a.mp4").read_bytes()
     with pytest.raises(InputError, match="the video cannot be read"):
-        inline(tmp_path / "none.mp4")
+        inline(tmp_path / "none.mp4", "nothing")

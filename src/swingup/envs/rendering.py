@@ -105,10 +105,12 @@ def headless() -> None:
     """Let MuJoCo and pygame draw without a display where there is none, unless the user has chosen how.
 
     MUJOCO_GL=egl and SDL_VIDEODRIVER=dummy are read at the first frame, so it may be called after import.
+    SDL_AUDIODRIVER=dummy, because pygame also opens a sound device, and ALSA prints errors where none is.
     """
     if not display():
         os.environ.setdefault("MUJOCO_GL", "egl")
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+        os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
 
 
 def need_display(what: str) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from swingup.loops.evaluation import Evaluation
 from swingup.reports.callback import Callback, RunContext
 from swingup.reports.curves import COLOURS, GREY, STEPS, Curve, short, smoothed
+from swingup.reports.levels import draw_levels
 
 if TYPE_CHECKING:
     from swingup.loops.base import IterationResult
@@ -68,15 +69,9 @@ def draw(
             axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.2, lw=0, label=curve.band)
         style: dict[str, Any] = {"lw": 1.8, "label": curve.name} if curve.name else {"lw": 0.8, "alpha": 0.3}
         axes.plot(curve.x, curve.y, color=colour, marker="o" if len(curve.x) == 1 else None, **style)
-    for name, level in (levels or {}).items():
-        axes.axhline(level, color="black", lw=0.8, ls=(0, (5, 4)))
-        place: dict[str, Any] = {
-            "xycoords": ("axes fraction", "data"),
-            "xytext": (-2, 3),
-            "textcoords": "offset points",
-        }
-        axes.annotate(name, (1, level), ha="right", fontsize=8, **place)
     label_axes(axes, title)
+    if levels:
+        draw_levels(axes, levels)
     return fig
 
 
@@ -101,11 +96,13 @@ class LiveCurve(Callback):
         self.title, self.next = title, 0.0
         self.episodes: dict[str, list[float]] = {"step": [], "return": []}
         self.evaluations: dict[str, list[float]] = {"step": [], "mean": [], "ci95_low": [], "ci95_high": []}
+        says = f"Learning curve of {title}: returns of training episodes and of greedy evaluations by step."
+        self.alternative = {"image/png": {"alt": says}}  # where notebook pages look for alternative text
 
     def on_start(self, run: RunContext) -> None:
         from IPython.display import display
 
-        self.handle = display(figure(self.title, {}, {}), display_id=True)
+        self.handle = display(figure(self.title, {}, {}), display_id=True, metadata=self.alternative)
 
     def on_iteration(self, result: IterationResult) -> None:
         for episode in result.episodes:
@@ -124,7 +121,8 @@ class LiveCurve(Callback):
 
     def redraw(self) -> None:
         """Replace the displayed figure by one of the current data."""
-        self.handle.update(figure(self.title, self.episodes, self.evaluations))
+        drawn = figure(self.title, self.episodes, self.evaluations)
+        self.handle.update(drawn, metadata=self.alternative)
         self.next = time.monotonic() + REDRAW
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -301,10 +302,17 @@ def watch(
         return evaluate_policy(policy, env, episodes, seed)
 
 
-def inline(path: str | Path) -> str:
-    """An MP4 file as an HTML <video> tag that contains it, for notebooks; InputError if it is unreadable."""
+def inline(path: str | Path, shows: str) -> str:
+    """An MP4 file as an HTML <video> tag that contains it, for notebooks; InputError if it is unreadable.
+
+    shows: what a screen reader says in its place.
+    """
     try:
         data = base64.b64encode(Path(path).read_bytes()).decode()
     except OSError as error:
         raise InputError(f"{path}: the video cannot be read ({error.strerror})") from error
-    return f'<video controls loop muted playsinline src="data:video/mp4;base64,{data}"></video>'
+    label = html.escape(shows)
+    return (
+        f'<video controls loop muted playsinline style="max-width: 100%" aria-label="{label}" '
+        f'src="data:video/mp4;base64,{data}"></video>'
+    )

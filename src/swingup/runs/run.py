@@ -169,7 +169,9 @@ class Run:
                 "run.video(): shown in notebooks only (no IPython here); run.film() writes the files"
             ) from error
 
-        return HTML("\n".join(inline(clip.path) for clip in self.film(episodes, seed, best)))
+        clips, env = self.film(episodes, seed, best), self.config.env
+        videos = (inline(c.path, f"Video: greedy episode of {env}, return {number(c.ret)}") for c in clips)
+        return HTML("\n".join(videos))
 
     def export(self, format: str = "onnx", path: str | Path | None = None, best: bool = False) -> Path:
         """Write the greedy policy as one file that acts without swingup; returns its path.
