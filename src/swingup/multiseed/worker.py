@@ -16,6 +16,7 @@ import cloudpickle
 import gymnasium
 
 from swingup.multiseed.status import SeedConsole, SeedStatus, StatusCallback
+from swingup.storage import trusted_modules
 
 
 def serve() -> None:
@@ -36,6 +37,7 @@ def serve() -> None:
     threading.Thread(target=listen, daemon=True).start()
     while True:
         order = orders.get()
+        trusted_modules.named.update(order["modules"])
         tell = lambda message: out.write(json.dumps(message) + "\n")
         seed = SeedStatus(order["seed"], Path(order["folder"]))
         attempt(seed, env, order, tell)
