@@ -36,7 +36,7 @@ class Actor:
         return SimpleNamespace(remote=lambda *args: self.thread.submit(self.call, name, args))
 
     def call(self, name, args):
-        if name == "start":
+        if name == "node":
             self.fake.take(self)
         if self.dead:
             raise ActorDiedError("the node is gone")
@@ -44,7 +44,7 @@ class Actor:
             found = getattr(self.made, name)(*args)
         except Exception as error:
             raise RayTaskError(str(error)) from error
-        if name == "start":
+        if name == "node":
             self.fake.begun.append(self)
         if self.dead:
             raise ActorDiedError("the node is gone")

@@ -118,6 +118,89 @@ def test_when_all_nodes_are_lost_the_run_exits_with_75_and_is_resumed(tmp_path, 
     assert files(tmp_path / "cut") == files(tmp_path / "whole")
 
 
+SEEDS = """
+import sys, numpy as np, gymnasium, swingup
+
+class Drift(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-10, 10, (2,))
+    action_space = gymnasium.spaces.Box(-1, 1, (1,))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t, self.at = 0, self.np_random.uniform(-1, 1, 2).astype(np.float32)
+        return self.at.copy(), {}
+
+    def step(self, action):
+        self.t += 1
+        self.at[0] += 0.1 * float(action[0])
+        return self.at.copy(), -float(self.at[0] ** 2), False, self.t == 50, {}
+
+small = dict(steps=12000, warmup=200, hidden=(8,), batch=16, eval_every=1000, save_every=200, eval_episodes=1,
+             final_episodes=2, quiet=True)
+what, folder, *address = sys.argv[1:]
+where = dict(on="ray", address=address[0]) if address else {}
+try:
+    if what == "resume":
+        swingup.resume(folder, env=lambda: Drift(), quiet=True, address=address[0])
+    else:
+        swingup.train(lambda: Drift(), seeds=3, run_dir=folder, **small, **where)
+except KeyboardInterrupt:
+    sys.exit(75)
+"""
+
+
+def script(*words):
+    """SEEDS, run as a script; its class is in no module."""
+    env = os.environ | {"RAY_AUTH_TOKEN": nodes.TOKEN}
+    return subprocess.Popen([sys.executable, "-c", SEEDS, *words], env=env, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.cluster
+def test_seeds_on_three_nodes_lose_a_node_and_are_stopped_and_resumed_with_the_bytes_of_one_machine(
+    tmp_path, short
+):
+    folder = tmp_path / "group"
+    with nodes.Nodes(short) as there:
+        child = script("train", str(folder), there.address)
+        for seed in range(3):
+            wait_for_step(folder / f"seed-{seed}", child, 400)
+        lost = next(k for k in (1, 2) if set(nodes.tree(*there.nodes[k])) & set(there.workers("Task")))
+        there.kill(lost)
+        for seed in range(3):
+            wait_for_step(folder / f"seed-{seed}", child, 1200)
+        child.terminate()
+        ended(child, 75)
+        assert len(list(folder.glob("seed-*/result.json"))) < 3
+        ended(script("resume", str(folder), there.address))
+    ended(script("train", str(tmp_path / "here")))
+    for seed in range(3):
+        assert files(folder / f"seed-{seed}") == files(tmp_path / "here" / f"seed-{seed}")
+        config = (folder / f"seed-{seed}" / "config.json").read_text()
+        assert config == (tmp_path / "here" / f"seed-{seed}" / "config.json").read_text()
+
+
+@pytest.mark.cluster
+def test_a_sweep_on_three_nodes_loses_a_task_and_ends_with_all_its_trials(tmp_path, short, monkeypatch):
+    pytest.importorskip("optuna")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", nodes.TOKEN)
+    folder = tmp_path / "sweep"
+    words = "--steps 1000 --warmup 100 --hidden 8 --batch 8 --eval-every 200 --eval-episodes 1"
+    words += " --final-episodes 1 --trials 6 --seeds 1 --jobs 3 --on ray"
+    with nodes.Nodes(short) as there:
+        words = [*words.split(), "--address", there.address, "--run-dir", str(folder)]
+        line = [sys.executable, "-m", "swingup", "sweep", "native/Pendulum-v1", *words]
+        child = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        while not list(folder.glob("trial-*/seed-0/result.json")):
+            assert child.poll() is None, child.stderr.read()
+            time.sleep(0.1)
+        nodes.end(there.workers("Task")[:1])
+        error = ended(child)
+    counts = json.loads((folder / "sweep.json").read_text())["result"]["trials"]
+    assert counts["complete"] + counts["pruned"] == 6
+    assert (folder / "best.toml").exists()
+    assert "is lost" in error
+
+
 class Killer(swingup.Callback):
     """Kills a worker each 60 iterations, 20 times, and keeps all rows."""
 

@@ -15,7 +15,7 @@ import swingup
 from swingup.cli.main import run as cli
 from swingup.cluster import pool, sweep_tasks, task
 from swingup.cluster.connection import ClusterLost
-from swingup.cluster.pool import job
+from swingup.cluster.tasks import job
 from swingup.errors import InputError
 from swingup.storage import disk
 from swingup.training.signals import StopRequest

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
-from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from swingup.cluster.connection import Cluster, ClusterLost
+from swingup.cluster.connection import ClusterLost
 from swingup.cluster.place import check_place, recorded
 from swingup.cluster.task import Job
-from swingup.cluster.tasks import Tasks
+from swingup.cluster.tasks import Tasks, cluster_of, job
 from swingup.config.settings import Place
-from swingup.multiseed.processes import Say, fate
+from swingup.multiseed.processes import PoolMaker, Say, fate
 from swingup.multiseed.status import SeedStatus
-from swingup.multiseed.train import PoolMaker
 from swingup.runs.group import read_about
 from swingup.training.options import Options
 from swingup.training.signals import StopRequest
@@ -42,23 +39,6 @@ def pool_of_group(folder: Path, options: Options) -> PoolMaker | None:
     """The pool with which a group goes on: where it was begun. InputError if it cannot be used."""
     path = folder / "group.json"
     return pool_on(recorded(read_about(path), path), options)
-
-
-def cores_here() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def cluster_of(options: Options, threads: int, folder: Path, say: Any) -> Cluster:
-    """The cluster of tasks with so many threads: that of --address, else one of all cores here."""
-    cores = max(cores_here(), threads)
-    return Cluster(options.address, cores, options.worker_patience, folder / "cluster.txt", say)
-
-
-def job(call: str, lines: Sequence[dict[str, Any]], folder: Path, cores: int, writes: str = "") -> Job:
-    """A job of this process's: it finds modules and files where this process does."""
-    where = {"paths": tuple(sys.path), "folder": str(Path.cwd())}
-    return Job(call, tuple(lines), str(folder.absolute() / "output.txt"), cores, writes, **where)
 
 
 class RayPool:

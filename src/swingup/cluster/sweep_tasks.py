@@ -8,9 +8,8 @@ from contextlib import closing
 from typing import Any, Protocol
 
 from swingup.cluster.connection import TRIES, ClusterLost
-from swingup.cluster.pool import cluster_of, job
 from swingup.cluster.study import SweepFolder
-from swingup.cluster.tasks import Tasks
+from swingup.cluster.tasks import Tasks, cluster_of, job
 from swingup.errors import InputError
 from swingup.training.options import Options
 from swingup.training.signals import StopRequest

@@ -22,7 +22,7 @@ from swingup.errors import InputError
 from swingup.storage import disk
 
 POLL = 0.5  # seconds for which `Task.lines` listens
-FREE = 60.0  # seconds that an earlier process, whose parent was lost, may take to save and end
+FREE = 120.0  # seconds that an earlier process may take to save and end, or a lost node to lose its locks
 
 
 class Job(NamedTuple):
@@ -48,12 +48,17 @@ class Task:
     def __init__(self, job: Job):
         self.job = job
 
-    def start(self) -> str:
-        """Start the process; returns the node's name. InputError if the job's folder is not there."""
-        job, node = self.job, socket.gethostname()
-        if not (there := Path(job.log).parent).is_dir():
+    def node(self) -> str:
+        """The node's name. InputError if the folder of the job's log is not there."""
+        name = socket.gethostname()
+        if not (there := Path(self.job.log).parent).is_dir():
             fix = "put the run on a file system that all nodes share (--run-dir)"
-            raise InputError(f"node {node} has no folder {there}; {fix}")
+            raise InputError(f"node {name} has no folder {there}; {fix}")
+        return name
+
+    def start(self) -> tuple[list[str], int | None]:
+        """Start the process, when no other one writes in its folder; returns what `lines` does."""
+        job = self.job
         if job.writes:
             wait_for(Path(job.writes))
         paths = [*sys.path, *(path for path in job.paths if path not in sys.path)]
@@ -75,7 +80,7 @@ class Task:
         with suppress(BrokenPipeError):  # it has ended, which `lines` says
             self.process.stdin.write("".join(json.dumps(line) + "\n" for line in job.lines).encode())
             self.process.stdin.flush()
-        return node
+        return [], None
 
     def listen(self) -> None:
         """Keep what the process says, and None at its end."""

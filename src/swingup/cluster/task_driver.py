@@ -29,7 +29,7 @@ class TaskDriver(Server):
         """Start job k where there are cores for it, now or later."""
         self.drop(k)
         self.actors[k] = self.kind.options(num_cpus=job.cores).remote(job)
-        self.busy[self.actors[k].start.remote()] = k
+        self.busy[self.actors[k].node.remote()] = k
 
     def stop(self, k: int) -> None:
         """Let job k save and end; one that has not begun never does."""
@@ -64,17 +64,18 @@ class TaskDriver(Server):
             self.go_on(k, found)
 
     def go_on(self, k: int, found: str | tuple[list[str], int | None]) -> None:
-        """Send what a task returned: its node when it began, then lines and at the end an exit code."""
+        """Send what a task returned: its node when it begins, then lines and at the end an exit code."""
         if isinstance(found, str):
             self.begun.add(k)
             self.pipe.send(("begun", k, found))
-        else:
-            lines, code = found
-            if lines:
-                self.pipe.send(("lines", k, lines))
-            if code is not None:
-                self.drop(k)
-                self.pipe.send(("ended", k, (code, "")))
-                return
+            self.busy[self.actors[k].start.remote()] = k
+            return
+        lines, code = found
+        if lines:
+            self.pipe.send(("lines", k, lines))
+        if code is not None:
+            self.drop(k)
+            self.pipe.send(("ended", k, (code, "")))
+            return
         self.busy[self.actors[k].lines.remote(k in self.stopping)] = k
         self.stopping.discard(k)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from swingup.cluster.connection import TRIES, Cluster, ClusterLost, DriverLost, RayProcess
 from swingup.cluster.task import Job
 from swingup.errors import InputError
+from swingup.training.options import Options
 from swingup.training.signals import StopRequest
 
 SETTLED = 60.0  # seconds after which the loss of a job's task is not counted with the one before
@@ -67,7 +71,8 @@ class Tasks(RayProcess):
         self.jobs, self.listener, self.stop, self.waiting = jobs, listener, stop, deque(jobs)
         self.running: dict[int, float | None] = {}  # since when, None before they have begun
         self.strikes: Counter[int] = Counter()
-        self.lost_at: float | None = None  # when a job was lost and none runs since
+        self.missing: set[int] = set()  # jobs that were lost and have not begun again
+        self.idle_since: float | None = None  # since when some are missing and none runs
         told: set[int] = set()
         while self.running or (self.waiting and not stop.interrupted):
             try:
@@ -83,11 +88,21 @@ class Tasks(RayProcess):
                 if stop.interrupted:
                     raise ClusterLost(str(error)) from error
                 self.reconnect(str(error))
+                self.missing.update(self.running)
                 self.waiting.extendleft(reversed([*self.running]))
                 self.running.clear()
             refresh()
-            if self.lost_at is not None and time.monotonic() - self.lost_at > self.cluster.patience:
-                raise ClusterLost(f"nothing could be started again for {self.cluster.patience:.0f} s")
+            self.check_patience()
+
+    def check_patience(self) -> None:
+        """ClusterLost if nothing runs for too long because what was lost cannot be started again."""
+        if not self.missing or any(since is not None for since in self.running.values()):
+            self.idle_since = None
+            return
+        now, patience = time.monotonic(), self.cluster.patience
+        self.idle_since = self.idle_since or now
+        if now - self.idle_since > patience:
+            raise ClusterLost(f"nothing could be started again for {patience:.0f} s")
 
     def start(self, k: int) -> None:
         """Let Ray start a job as soon as there are cores for it."""
@@ -99,7 +114,8 @@ class Tasks(RayProcess):
         if k not in self.running:  # said before it was dropped
             return
         if word == "begun":
-            self.running[k], self.lost_at = time.monotonic(), None
+            self.running[k] = time.monotonic()
+            self.missing.discard(k)
             self.listener.begun(k, what)
         elif word == "lines":
             if any(self.listener.heard(k, json.loads(line)) for line in what):
@@ -121,7 +137,23 @@ class Tasks(RayProcess):
         if self.strikes[k] >= TRIES:
             self.listener.ended(k, None, f"lost {TRIES} times in a row ({why}); see {self.cluster.log}")
             return
-        if self.lost_at is None and not any(since is not None for since in self.running.values()):
-            self.lost_at = now
+        self.missing.add(k)
         self.listener.lost(k, why)
         self.waiting.appendleft(k)
+
+
+def cores_here() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cluster_of(options: Options, threads: int, folder: Path, say: Any) -> Cluster:
+    """The cluster of tasks with so many threads: that of --address, else one of all cores here."""
+    cores = max(cores_here(), threads)
+    return Cluster(options.address, cores, options.worker_patience, folder / "cluster.txt", say)
+
+
+def job(call: str, lines: Sequence[dict[str, Any]], folder: Path, cores: int, writes: str = "") -> Job:
+    """A job of this process's: it finds modules and files where this process does."""
+    where = {"paths": tuple(sys.path), "folder": str(Path.cwd())}
+    return Job(call, tuple(lines), str(folder.absolute() / "output.txt"), cores, writes, **where)

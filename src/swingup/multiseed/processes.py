@@ -56,6 +56,10 @@ class Pool(Protocol):
         """
 
 
+# Makes a pool that trains elsewhere, from: seeds at a time, threads of each, environment, folder, say.
+PoolMaker = Callable[[int, int, str, Path, Say], Pool]
+
+
 class ProcessPool:
     """A fixed number of worker processes.
 

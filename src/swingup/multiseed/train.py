@@ -16,7 +16,7 @@ from typing import Any
 
 from swingup.config.settings import named_objects
 from swingup.errors import EnvFault, InputError
-from swingup.multiseed.processes import Pool, ProcessPool, Say, packed
+from swingup.multiseed.processes import Pool, PoolMaker, ProcessPool, packed
 from swingup.multiseed.seeds import Seeds, choose_mode
 from swingup.multiseed.status import SeedConsole, SeedStatus, StatusCallback
 from swingup.multiseed.table import StatusView, status_view
@@ -29,9 +29,6 @@ from swingup.training.environments import open_environments
 from swingup.training.options import Options
 from swingup.training.session import SeedContext, training_session
 from swingup.training.signals import StopRequest, stop_on_signals
-
-# Makes a pool that trains elsewhere, from: seeds at a time, threads of each, environment, folder, say.
-PoolMaker = Callable[[int, int, str, Path, Say], Pool]
 
 
 def train_seeds(
