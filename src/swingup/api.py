@@ -160,8 +160,7 @@ def resume(
         return complete(resume_seeds(Path(folder), steps, env, options, command, pool))
     old = find_run(folder)
     builder = RunBuilder(read_config(old), networks)
-    exact = {"require_exact": require_exact, "weights_only": weights_only}
-    options = Options(old, quiet, address=address, **exact)
+    options = Options(old, quiet, address=address, require_exact=require_exact, weights_only=weights_only)
     builder = builder if steps is None else builder.longer(steps)
     builder.warmup_policy = warmup_policy
     run = train_on_cluster(

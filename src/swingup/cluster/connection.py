@@ -75,6 +75,7 @@ class RayProcess:
         self.pipe, theirs = Pipe()
         self.process = self.start_driver(theirs.fileno())
         theirs.close()
+        answer: Any = None
         word, answer = self.receive(seconds) or ("refused", f"no answer for {seconds:.0f} s")
         if word == "refused":
             where = f"--address {self.cluster.address}" if self.cluster.address else "--on ray"

@@ -155,5 +155,5 @@ def cluster_of(options: Options, threads: int, folder: Path, say: Any) -> Cluste
 
 def job(call: str, lines: Sequence[dict[str, Any]], folder: Path, cores: int, writes: str = "") -> Job:
     """A job of this process's: it finds modules and files where this process does."""
-    where = {"paths": tuple(sys.path), "folder": str(Path.cwd())}
-    return Job(call, tuple(lines), str(folder.absolute() / "output.txt"), cores, writes, **where)
+    log, paths = str(folder.absolute() / "output.txt"), tuple(sys.path)
+    return Job(call, tuple(lines), log, cores, writes, paths, str(Path.cwd()))
