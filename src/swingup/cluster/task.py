@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import signal
 import socket
 import subprocess
 import sys
@@ -64,6 +65,9 @@ class Task:
         paths = [*sys.path, *(path for path in job.paths if path not in sys.path)]
         # One core for NumPy, as in a group on one machine; and Ray hides GPUs from a task that asks for none.
         variables = {"OPENBLAS_NUM_THREADS": "1", "JAX_PLATFORMS": "cpu"}
+        if threading.current_thread() is threading.main_thread():
+            # Ray's processes ignore it, and exit codes of their children, and of those children's, are lost.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         with open(job.log, "ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", f"import sys; sys.path[:] = {paths!r}; {job.call}"],
