@@ -217,6 +217,7 @@ def here(monkeypatch):
     return made
 
 
+@pytest.mark.slow
 def test_seeds_on_ray_are_ordinary_runs_with_the_bytes_of_this_machine_also_after_a_loss(
     tmp_path, here, monkeypatch, capsys
 ):
@@ -256,6 +257,7 @@ class Still(gymnasium.Env):
         return np.zeros(2, np.float32), self.reward, False, self.t == 10, {}
 
 
+@pytest.mark.slow
 def test_a_stop_ends_seeds_on_ray_and_resume_goes_on_there(tmp_path, here, monkeypatch):
     heard = pool.RayPool.heard
 
@@ -301,6 +303,7 @@ def test_a_seed_whose_process_is_killed_fails_and_a_lost_cluster_exits_with_75(
 SEARCH = ["--trials", "4", "--seeds", "1", "--jobs", "2", "--threads", "2", "--no-prune"]
 
 
+@pytest.mark.slow
 def test_a_sweep_on_ray_trains_its_trials_though_a_task_is_lost(tmp_path, here, monkeypatch, capsys):
     pytest.importorskip("optuna")
     (tmp_path / "space.toml").write_text("[actor_lr]\nlow = 1e-4\nhigh = 1e-2\nlog = true\n")

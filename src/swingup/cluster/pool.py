@@ -16,6 +16,7 @@ from swingup.config.settings import Place
 from swingup.multiseed.processes import PoolMaker, Say, fate
 from swingup.multiseed.status import SeedStatus
 from swingup.runs.group import read_about
+from swingup.storage.run_folder import find_group
 from swingup.training.options import Options
 from swingup.training.signals import StopRequest
 
@@ -37,7 +38,7 @@ def pool_on(on: Place | None, options: Options) -> PoolMaker | None:
 
 def pool_of_group(folder: Path, options: Options) -> PoolMaker | None:
     """The pool with which a group goes on: where it was begun. InputError if it cannot be used."""
-    path = folder / "group.json"
+    path = find_group(folder) / "group.json"
     return pool_on(recorded(read_about(path), path), options)
 
 
