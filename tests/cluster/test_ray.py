@@ -35,12 +35,17 @@ def short():
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def started(folder, *more, **environment):
-    """A run in a process of its own."""
-    words = ["train", *FLAGS, f"--run-dir={folder}", *more]
+def started(folder, *more):
+    """A run with workers in a process of its own."""
+    return swingup_with("train", *FLAGS, f"--run-dir={folder}", *more)
+
+
+def swingup_with(*words):
+    """The command line in a process of its own, with the token of the nodes."""
     code = "import sys; from swingup.cli.main import run; sys.exit(run(sys.argv[1:]))"
-    env = os.environ | {"RAY_AUTH_TOKEN": nodes.TOKEN} | environment
-    return subprocess.Popen([sys.executable, "-c", code, *words], env=env, stderr=subprocess.PIPE, text=True)
+    env = os.environ | {"RAY_AUTH_TOKEN": nodes.TOKEN}
+    line = [sys.executable, "-c", code, *words]
+    return subprocess.Popen(line, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def files(folder):
@@ -179,26 +184,35 @@ def test_seeds_on_three_nodes_lose_a_node_and_are_stopped_and_resumed_with_the_b
         assert config == (tmp_path / "here" / f"seed-{seed}" / "config.json").read_text()
 
 
-@pytest.mark.cluster
-def test_a_sweep_on_three_nodes_loses_a_task_and_ends_with_all_its_trials(tmp_path, short, monkeypatch):
+@pytest.mark.slow
+def test_seeds_on_three_nodes_have_the_bytes_of_one_machine_and_a_sweep_there_bears_the_loss_of_a_task(
+    tmp_path, short
+):
     pytest.importorskip("optuna")
-    monkeypatch.setenv("RAY_AUTH_TOKEN", nodes.TOKEN)
-    folder = tmp_path / "sweep"
-    words = "--steps 1000 --warmup 100 --hidden 8 --batch 8 --eval-every 200 --eval-episodes 1"
-    words += " --final-episodes 1 --trials 6 --seeds 1 --jobs 3 --on ray"
+    small = [
+        "native/Pendulum-v1", "--steps=1000", "--warmup=100", "--hidden=8", "--batch=8", "--eval-every=200",
+        "--eval-episodes=1", "--final-episodes=1", "--quiet", "--run-dir",
+    ]  # fmt: skip
+    seeds, sweep = ["train", "--seeds", "3"], ["sweep", "--trials", "4", "--seeds", "1", "--jobs", "2"]
+    (tmp_path / "space.toml").write_text("[actor_lr]\nlow = 1e-4\nhigh = 1e-2\nlog = true\n")
     with nodes.Nodes(short) as there:
-        words = [*words.split(), "--address", there.address, "--run-dir", str(folder)]
-        line = [sys.executable, "-m", "swingup", "sweep", "native/Pendulum-v1", *words]
-        child = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        while not list(folder.glob("trial-*/seed-0/result.json")):
+        on = ["--on", "ray", "--address", there.address]
+        ended(swingup_with(*seeds, *small, str(tmp_path / "there"), *on))
+        space = ["--space", str(tmp_path / "space.toml")]
+        child = swingup_with(*sweep, *small, str(tmp_path / "sweep"), *space, *on)
+        while not list((tmp_path / "sweep").glob("trial-*/seed-0/ckpt/*")):
             assert child.poll() is None, child.stderr.read()
-            time.sleep(0.1)
-        nodes.end(there.workers("Task")[:1])
-        error = ended(child)
-    counts = json.loads((folder / "sweep.json").read_text())["result"]["trials"]
-    assert counts["complete"] + counts["pruned"] == 6
-    assert (folder / "best.toml").exists()
-    assert "is lost" in error
+            time.sleep(0.05)
+        lost = there.workers("Task")[:1]
+        nodes.end(lost)
+        ended(child)
+    ended(swingup_with(*seeds, *small, str(tmp_path / "here")))
+    for seed in ("seed-0", "seed-1", "seed-2"):
+        assert files(tmp_path / "there" / seed) == files(tmp_path / "here" / seed)
+    assert len(lost) == 1
+    counts = json.loads((tmp_path / "sweep" / "sweep.json").read_text())["result"]["trials"]
+    assert counts["complete"] + counts["pruned"] == 4
+    assert (tmp_path / "sweep" / "best.toml").exists()
 
 
 class Killer(swingup.Callback):
