@@ -108,7 +108,7 @@ class Train:
     seeds: str | None = setting(
         None,
         "One run for each of these seeds, side by side: "
-        "a count (8), a range (0:8, without its end) or a list (0,3,5).",
+        "a count (8), a range (0:8, without its end) or a list (0,3,5); with --on ray on a cluster.",
         first=True,
     )
     seeds_mode: str = setting(
