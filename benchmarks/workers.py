@@ -1,7 +1,8 @@
 """How throughput grows with workers: `benchmarks/workers.py 1 2 4 8`, for an environment of 20 ms a step.
 
-Prints, for each number of workers, environment steps a second and the share of the time in which the learner
-waits for rows. All have the same environments, 8 or --envs, and learn once for each step.
+Prints, for each number of workers, environment steps a second, the share of the time in which the learner
+waits for rows, and the processor time of the learner's process for each step, in milliseconds. All have the
+same environments, 8 or --envs, and learn once for each step.
 """
 
 from __future__ import annotations
@@ -63,16 +64,17 @@ def measure(workers: int, wanted: argparse.Namespace) -> dict[str, float]:
                 return found
 
             loop.receive = timed
-            since, before = time.perf_counter(), loop.steps
+            since, before, used = time.perf_counter(), loop.steps, time.process_time()
             while time.perf_counter() - since < wanted.seconds:
                 loop.step()
-            seconds = time.perf_counter() - since
+            seconds, used = time.perf_counter() - since, time.process_time() - used
     finally:
         builder.close()
     return {
         "workers": workers,
         "steps_per_second": round((loop.steps - before) / seconds, 1),
         "idle": round(waited[0] / seconds, 3),
+        "cpu_ms_per_step": round(1000 * used / (loop.steps - before), 2),
     }
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import gymnasium
 
+from swingup.cluster.place import whole_runs
 from swingup.cluster.train import train_on_cluster
 from swingup.config.arguments import plain
 from swingup.config.keywords import Settings
@@ -43,6 +44,7 @@ def train(
     seeds: None = ...,
     run_dir: str | Path | None = ...,
     quiet: bool = ...,
+    address: str | None = ...,
     record: bool = ...,
     render: bool = ...,
     callbacks: Callbackable = ...,
@@ -59,6 +61,7 @@ def train(
     seeds_mode: str = ...,
     run_dir: str | Path | None = ...,
     quiet: bool = ...,
+    address: str | None = ...,
     networks: Makers | str | None = ...,
     **settings: Unpack[Settings],
 ) -> Group: ...
@@ -71,6 +74,7 @@ def train(
     seeds_mode: str = "auto",
     run_dir: str | Path | None = None,
     quiet: bool = False,
+    address: str | None = None,
     record: bool = False,
     render: bool = False,
     callbacks: Callbackable = None,
@@ -82,7 +86,8 @@ def train(
 
     env: a Gymnasium id, `module:Name`, an environment object, or a class or function that makes one.
     settings: fields of `Config` (`steps=`, `seed=`, `gamma=` ...); they override the preset. run_dir: a new
-    folder for the run, by default one under runs/. record: film training episodes; render: show them in a
+    folder for the run, by default one under runs/. address: with on="ray", the head of a cluster, host:port
+    (docs/cluster.md). record: film training episodes; render: show them in a
     window. callbacks: a `Callback`, a function of an iteration's result (the run stops where it returns
     False), or a list of them; for several seeds name them instead: `callback="module:Name"`. networks: of
     your own, (make_actor, make_critic) or "module:function" (docs/networks.md). warmup_policy: for a single
@@ -104,20 +109,22 @@ def train(
     if seeds is not None:
         single_run_only(callbacks, warmup_policy)
     with named(env, values) as (name, source, values):
-        builder, arguments = configured(name, preset, values, makers)
-        options = Options(Path(run_dir) if run_dir else None, quiet, record, render)
+        builder, arguments = configured(name, preset, values, makers, seeds is not None)
+        options = Options(Path(run_dir) if run_dir else None, quiet, record, render, address=address)
         command = f"swingup.train({name!r}, {arguments})"
         builder.warmup_policy = warmup_policy
         if seeds is None:
             return with_result(train_on_cluster(builder, source, options, command, callbacks=callbacks))
         if makers is not None:
             builder = RunBuilder(builder.config)  # each seed imports them, so they need names
+        from swingup.cluster.pool import pool_on
         from swingup.multiseed.seeds import Seeds, numbers
         from swingup.multiseed.train import complete, train_seeds
         from swingup.runs.group import mode_of
 
-        wanted = Seeds(numbers(seeds), mode_of(seeds_mode), "threads" in settings)
-        return complete(train_seeds(builder, source, wanted, options, command))
+        on = settings.get("on")
+        wanted = Seeds(numbers(seeds), mode_of(seeds_mode), "threads" in settings, on)
+        return complete(train_seeds(builder, source, wanted, options, command, pool_on(on, options)))
 
 
 def resume(
@@ -126,6 +133,7 @@ def resume(
     env: Any = None,
     *,
     quiet: bool = False,
+    address: str | None = None,
     require_exact: bool = False,
     weights_only: bool = False,
     callbacks: Callbackable = None,
@@ -135,22 +143,24 @@ def resume(
     """Resume a run, or all unfinished runs of a group, from the newest checkpoint.
 
     steps: environment steps in all, by default the run's own setting. env: the environment, if the run was
-    trained on an object or a function. weights_only: if the saved replay is damaged, use its weights, a new
-    replay and new episodes. callbacks: as in `train`; their `restore` gets what their `state` returned.
-    networks, warmup_policy: those that were given to `train`, where it had any in Python. Raises InputError
-    if the folder, its checkpoints or `steps` cannot be used, and with require_exact if the result could
-    differ from an uninterrupted run's.
+    trained on an object or a function. address: as in `train`. weights_only: if the saved replay is damaged,
+    use its weights, a new replay and new episodes. callbacks: as in `train`; their `restore` gets what their
+    `state` returned. networks, warmup_policy: those that were given to `train`, where it had any in Python.
+    Raises InputError if the folder, its checkpoints or `steps` cannot be used, and with require_exact if the
+    result could differ from an uninterrupted run's.
     """
     command = f"swingup.resume({str(folder)!r}, {steps})"
     if is_group(Path(folder)):
         single_run_only(callbacks)
+        from swingup.cluster.pool import pool_of_group
         from swingup.multiseed.train import complete, resume_seeds
 
-        options = Options(None, quiet, require_exact=require_exact)
-        return complete(resume_seeds(Path(folder), steps, env, options, command))
+        options = Options(None, quiet, require_exact=require_exact, address=address)
+        pool = pool_of_group(Path(folder), options)
+        return complete(resume_seeds(Path(folder), steps, env, options, command, pool))
     old = find_run(folder)
     builder = RunBuilder(read_config(old), networks)
-    options = Options(old, quiet, require_exact=require_exact, weights_only=weights_only)
+    options = Options(old, quiet, address=address, require_exact=require_exact, weights_only=weights_only)
     builder = builder if steps is None else builder.longer(steps)
     builder.warmup_policy = warmup_policy
     run = train_on_cluster(
@@ -165,15 +175,19 @@ def resume(
 
 
 def configured(
-    name: str, preset: str, values: dict[str, Any], makers: Makers | None
+    name: str, preset: str, values: dict[str, Any], makers: Makers | None, several: bool
 ) -> tuple[RunBuilder, str]:
-    """The builder of a run with these settings, and how the settings are written in its command."""
+    """The builder of a run with these settings, and how the settings are written in its command.
+
+    several: whether there is a run for each of several seeds.
+    """
     given = {"preset": preset, "env_preset": "auto", **values}
     values = {k: v for k, v in values.items() if k != "env_preset"}
     kept = (values.get("from_keep"), values.get("keep"))
     taken = network_settings(values.get("from_run"), "weights" in kept)
     begin = base(name, preset, env_preset=given["env_preset"])
-    builder = RunBuilder(apply(begin, {"env": name, **taken, **values}, "train"), makers)
+    config = apply(begin, {"env": name, **taken, **values}, "train")
+    builder = RunBuilder(whole_runs(config, "seeds=") if several else config, makers)
     own = apply(Config(), values, "train")  # not what --from has named
     for path in (*own.wrapper, *(word for _, word in named_objects(own))):
         trusted_modules.allow(path)

@@ -6,7 +6,8 @@ from collections import Counter
 from pathlib import Path
 
 from swingup.cluster.collector import RemoteCollector
-from swingup.cluster.fleet import Cluster, ClusterLost, DriverLost, Fleet
+from swingup.cluster.connection import Cluster, ClusterLost, DriverLost
+from swingup.cluster.fleet import Fleet
 
 
 class InProcess(Fleet):

@@ -48,13 +48,13 @@ class Nodes:
         self.started = {pid for node in self.nodes for pid in tree(*node)}
         return self
 
-    def workers(self):
-        """The processes of workers that have environments."""
+    def workers(self, kind="RemoteCollector"):
+        """The processes of Ray's actors of a class."""
         found = []
         for node in self.nodes:
             for pid in tree(*node):
                 with suppress(psutil.Error, IndexError):
-                    if psutil.Process(pid).cmdline()[0].startswith("ray::RemoteCollector"):
+                    if psutil.Process(pid).cmdline()[0].startswith(f"ray::{kind}"):
                         found.append(pid)
         return found
 

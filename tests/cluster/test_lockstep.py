@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from swingup.cluster import exploration
+from swingup.cluster.connection import environment
 from swingup.cluster.exploration import of_noise
-from swingup.cluster.fleet import environment, shares_of
+from swingup.cluster.fleet import shares_of
 from swingup.cluster.lockstep import LockstepLoop
 from swingup.config.settings import Config, check
 from swingup.core import noise as noises

@@ -35,12 +35,17 @@ def short():
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def started(folder, *more, **environment):
-    """A run in a process of its own."""
-    words = ["train", *FLAGS, f"--run-dir={folder}", *more]
+def started(folder, *more):
+    """A run with workers in a process of its own."""
+    return swingup_with("train", *FLAGS, f"--run-dir={folder}", *more)
+
+
+def swingup_with(*words):
+    """The command line in a process of its own, with the token of the nodes."""
     code = "import sys; from swingup.cli.main import run; sys.exit(run(sys.argv[1:]))"
-    env = os.environ | {"RAY_AUTH_TOKEN": nodes.TOKEN} | environment
-    return subprocess.Popen([sys.executable, "-c", code, *words], env=env, stderr=subprocess.PIPE, text=True)
+    env = os.environ | {"RAY_AUTH_TOKEN": nodes.TOKEN}
+    line = [sys.executable, "-c", code, *words]
+    return subprocess.Popen(line, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def files(folder):
@@ -116,6 +121,98 @@ def test_when_all_nodes_are_lost_the_run_exits_with_75_and_is_resumed(tmp_path, 
     checkpoint_reader.load(tmp_path / "cut" / "ckpt", newest)
     assert cli(["resume", str(tmp_path / "cut"), "--quiet", "--workers", "2"]) == 0
     assert files(tmp_path / "cut") == files(tmp_path / "whole")
+
+
+SEEDS = """
+import sys, numpy as np, gymnasium, swingup
+
+class Drift(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-10, 10, (2,))
+    action_space = gymnasium.spaces.Box(-1, 1, (1,))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t, self.at = 0, self.np_random.uniform(-1, 1, 2).astype(np.float32)
+        return self.at.copy(), {}
+
+    def step(self, action):
+        self.t += 1
+        self.at[0] += 0.1 * float(action[0])
+        return self.at.copy(), -float(self.at[0] ** 2), False, self.t == 50, {}
+
+small = dict(steps=12000, warmup=200, hidden=(8,), batch=16, eval_every=1000, save_every=200, eval_episodes=1,
+             final_episodes=2, quiet=True)
+what, folder, *address = sys.argv[1:]
+where = dict(on="ray", address=address[0]) if address else {}
+try:
+    if what == "resume":
+        swingup.resume(folder, env=lambda: Drift(), quiet=True, address=address[0])
+    else:
+        swingup.train(lambda: Drift(), seeds=3, run_dir=folder, **small, **where)
+except KeyboardInterrupt:
+    sys.exit(75)
+"""
+
+
+def script(*words):
+    """SEEDS, run as a script; its class is in no module."""
+    env = os.environ | {"RAY_AUTH_TOKEN": nodes.TOKEN}
+    return subprocess.Popen([sys.executable, "-c", SEEDS, *words], env=env, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.cluster
+def test_seeds_on_three_nodes_lose_a_node_and_are_stopped_and_resumed_with_the_bytes_of_one_machine(
+    tmp_path, short
+):
+    folder = tmp_path / "group"
+    with nodes.Nodes(short) as there:
+        child = script("train", str(folder), there.address)
+        for seed in range(3):
+            wait_for_step(folder / f"seed-{seed}", child, 400)
+        lost = next(k for k in (1, 2) if set(nodes.tree(*there.nodes[k])) & set(there.workers("Task")))
+        there.kill(lost)
+        for seed in range(3):
+            wait_for_step(folder / f"seed-{seed}", child, 1200)
+        child.terminate()
+        ended(child, 75)
+        assert len(list(folder.glob("seed-*/result.json"))) < 3
+        ended(script("resume", str(folder), there.address))
+    ended(script("train", str(tmp_path / "here")))
+    for seed in range(3):
+        assert files(folder / f"seed-{seed}") == files(tmp_path / "here" / f"seed-{seed}")
+        config = (folder / f"seed-{seed}" / "config.json").read_text()
+        assert config == (tmp_path / "here" / f"seed-{seed}" / "config.json").read_text()
+
+
+@pytest.mark.slow
+def test_seeds_on_three_nodes_have_the_bytes_of_one_machine_and_a_sweep_there_bears_the_loss_of_a_task(
+    tmp_path, short
+):
+    pytest.importorskip("optuna")
+    small = [
+        "native/Pendulum-v1", "--steps=1000", "--warmup=100", "--hidden=8", "--batch=8", "--eval-every=200",
+        "--eval-episodes=1", "--final-episodes=1", "--quiet", "--run-dir",
+    ]  # fmt: skip
+    seeds, sweep = ["train", "--seeds", "3"], ["sweep", "--trials", "4", "--seeds", "1", "--jobs", "2"]
+    (tmp_path / "space.toml").write_text("[actor_lr]\nlow = 1e-4\nhigh = 1e-2\nlog = true\n")
+    with nodes.Nodes(short) as there:
+        on = ["--on", "ray", "--address", there.address]
+        ended(swingup_with(*seeds, *small, str(tmp_path / "there"), *on))
+        space = ["--space", str(tmp_path / "space.toml")]
+        child = swingup_with(*sweep, *small, str(tmp_path / "sweep"), *space, *on)
+        while not list((tmp_path / "sweep").glob("trial-*/seed-0/ckpt/*")):
+            assert child.poll() is None, child.stderr.read()
+            time.sleep(0.05)
+        lost = there.workers("Task")[:1]
+        nodes.end(lost)
+        ended(child)
+    ended(swingup_with(*seeds, *small, str(tmp_path / "here")))
+    for seed in ("seed-0", "seed-1", "seed-2"):
+        assert files(tmp_path / "there" / seed) == files(tmp_path / "here" / seed)
+    assert len(lost) == 1
+    counts = json.loads((tmp_path / "sweep" / "sweep.json").read_text())["result"]["trials"]
+    assert counts["complete"] + counts["pruned"] == 4
+    assert (tmp_path / "sweep" / "best.toml").exists()
 
 
 class Killer(swingup.Callback):

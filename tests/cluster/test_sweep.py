@@ -272,15 +272,6 @@ def test_of_two_processes_that_begin_a_sweep_at_once_the_second_joins(begun, mon
     assert cli(["sweep", NATIVE, "--run-dir", str(found.folder)]) == 2
 
 
-@pytest.mark.parametrize("words", [["sweep", NATIVE], ["train", NATIVE, "--seeds", "2"]])
-def test_workers_on_a_cluster_are_for_single_runs(words, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert cli([*words, "--on", "ray", "--workers", "1"]) == 2
-    error = capsys.readouterr().err
-    assert "docs/cluster.md" in error
-    assert error.count("\n") == 1
-
-
 def states(folder):
     return [t.state.name for t in study.SweepFolder(folder).study().get_trials(deepcopy=False)]
 

@@ -18,6 +18,7 @@ from swingup.cli import output
 from swingup.cli.main import run as cli
 from swingup.errors import EnvFault, InputError
 from swingup.multiseed import seeds
+from swingup.multiseed.processes import packed
 from swingup.multiseed.status import SeedStatus
 from swingup.multiseed.table import table
 from swingup.runs import compare, group
@@ -205,6 +206,43 @@ def test_a_signal_stops_every_seed_and_resume_goes_on_with_them(tmp_path):
     done = command("resume", str(folder), "--steps", "300", "--json")
     assert done.returncode == 0, done.stderr
     assert None not in json.loads(done.stdout)["seeds"].values()
+
+
+WITHOUT_PARENT = """
+import json, sys
+from swingup.multiseed import worker
+from swingup.training.signals import stop_on_signals
+
+def attempt(seed, env, order, tell):
+    with stop_on_signals() as stop:
+        tell({"state": "training"})
+        while not stop.interrupted:
+            pass
+    print("saved", file=sys.stderr)
+
+worker.attempt = attempt
+worker.serve()
+"""
+
+
+def test_a_worker_whose_parent_is_lost_saves_and_ends_though_its_output_is_still_read(tmp_path):
+    order = {"seed": 0, "folder": str(tmp_path), "modules": []}
+    with subprocess.Popen(
+        [sys.executable, "-c", WITHOUT_PARENT],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as child:
+        child.stdin.write(json.dumps({"env": packed(NATIVE, None)}) + "\n" + json.dumps(order) + "\n")
+        child.stdin.flush()
+        assert json.loads(child.stdout.readline()) == {"state": "training"}
+        child.stdin.close()
+        try:
+            assert child.wait(20) in (0, -signal.SIGTERM)
+        finally:
+            child.kill()
+        assert "saved" in child.stderr.read()
 
 
 def test_the_table_has_a_row_for_each_seed(tmp_path):

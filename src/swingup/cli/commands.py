@@ -108,7 +108,7 @@ class Train:
     seeds: str | None = setting(
         None,
         "One run for each of these seeds, side by side: "
-        "a count (8), a range (0:8, without its end) or a list (0,3,5).",
+        "a count (8), a range (0:8, without its end) or a list (0,3,5); with --on ray on a cluster.",
         first=True,
     )
     seeds_mode: str = setting(
@@ -127,10 +127,13 @@ class Train:
 
 def train(wanted: Train, words: list[str]) -> int:
     """swingup train ENV"""
+    from swingup.cluster.place import whole_runs
+
     if not wanted.settings.env:
         raise InputError("train: which environment? For example: swingup train Pendulum-v1")
     refuse_two_countings(words)
-    builder = RunBuilder(resolved(wanted.settings))
+    config = wanted.settings if wanted.seeds is None else whole_runs(wanted.settings, "--seeds")
+    builder = RunBuilder(resolved(config))
     options = replace(wanted.reporting, quiet=wanted.reporting.quiet or wanted.json)
     if not options.cuda:
         runtime.use_cpu()
@@ -189,14 +192,19 @@ def named_maker(module: str) -> str | None:
 
 def train_group(wanted: Train, builder: RunBuilder, options: Options, threads: bool, command: str) -> int:
     """swingup train ENV --seeds"""
+    from swingup.cluster.pool import pool_of_group, pool_on
     from swingup.multiseed.seeds import Seeds, numbers
     from swingup.multiseed.train import resume_seeds, train_seeds
     from swingup.runs.group import mode_of
 
     if wanted.resume and options.run_dir and is_group(options.run_dir):
-        return output.conclude_group(resume_seeds(options.run_dir, None, None, options, command), wanted.json)
-    seeds = Seeds(numbers(wanted.seeds or ""), mode_of(wanted.seeds_mode), threads)
-    return output.conclude_group(train_seeds(builder, builder.env, seeds, options, command), wanted.json)
+        pool = pool_of_group(options.run_dir, options)
+        group = resume_seeds(options.run_dir, None, None, options, command, pool)
+    else:
+        on = wanted.settings.on
+        seeds = Seeds(numbers(wanted.seeds or ""), mode_of(wanted.seeds_mode), threads, on)
+        group = train_seeds(builder, builder.env, seeds, options, command, pool_on(on, options))
+    return output.conclude_group(group, wanted.json)
 
 
 @dataclass(frozen=True)
@@ -245,13 +253,14 @@ def resume(wanted: Resume, words: list[str]) -> int:
         worker_patience=wanted.worker_patience,
     )
     if is_group(wanted.run):
+        from swingup.cluster.pool import pool_of_group
         from swingup.multiseed.train import resume_seeds
 
-        return output.conclude_group(
-            resume_seeds(wanted.run, wanted.steps, named_maker(wanted.module), options, command), wanted.json
-        )
+        pool, env = pool_of_group(wanted.run, options), named_maker(wanted.module)
+        group = resume_seeds(wanted.run, wanted.steps, env, options, command, pool)
+        return output.conclude_group(group, wanted.json)
     if is_sweep(wanted.run):
-        return finish_sweep(wanted.run, None, quiet, wanted.json)
+        return finish_sweep(wanted.run, None, options, wanted.json)
     old = find_run(wanted.run)
     builder = RunBuilder(read_config(old))
     if wanted.steps is not None:

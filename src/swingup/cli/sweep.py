@@ -31,7 +31,10 @@ class Sweep:
     )
     trials: int = setting(20, "How many trials in all.", values="[1, 1000000]", first=True)
     jobs: int | None = setting(
-        None, "Trials trained side by side; by default one for each core.", values="[1, 1024]", first=True
+        None,
+        "Trials trained side by side; by default one for each core, here or of the cluster.",
+        values="[1, 1024]",
+        first=True,
     )
     seeds: str = setting(
         "3", "Seeds of each trial: a count (3), a range (0:3) or a list (0,3,5).", first=True
@@ -48,6 +51,12 @@ class Sweep:
     run_dir: Path | None = setting(
         None, "A new or empty folder for the sweep; by default one under runs/.", SHOWING, first=True
     )
+    address: str | None = setting(
+        None, "With --on ray: the address of a cluster's head, as for train.", SHOWING
+    )
+    worker_patience: float = setting(
+        60.0, "With --on ray: seconds to wait for lost trials to begin again.", SHOWING, values="(0, 1e6]"
+    )
     resume: bool = setting(
         False, "Go on with the sweep in --run-dir, if there is one; else start it. --trials may add some."
     )
@@ -58,16 +67,23 @@ class Sweep:
 def sweep(wanted: Sweep, words: list[str]) -> int:
     """swingup sweep ENV"""
     from swingup.cluster import sweep as sweeps
+    from swingup.cluster.place import check_place, whole_runs
     from swingup.cluster.study import is_sweep
     from swingup.multiseed.seeds import numbers
 
     if wanted.resume and wanted.run_dir is None:
         raise InputError("--resume: of which sweep? Name its folder with --run-dir")
-    quiet, folder = wanted.quiet or wanted.json, wanted.run_dir
+    folder = wanted.run_dir
+    options = Options(
+        folder,
+        wanted.quiet or wanted.json,
+        address=wanted.address,
+        worker_patience=wanted.worker_patience,
+    )
     if wanted.resume and folder is not None and is_sweep(folder):
         typed = any(word.replace("_", "-").split("=")[0] == "--trials" for word in words)
         sweeps.extend(folder, wanted.trials if typed else None)
-        return finish_sweep(folder, wanted.jobs, quiet, wanted.json)
+        return finish_sweep(folder, wanted.jobs, options, wanted.json)
     if not wanted.settings.env:
         raise InputError("sweep: which environment? For example: swingup sweep Pendulum-v1")
     if parse(Sweep, "sweep", words).settings.env:
@@ -75,21 +91,24 @@ def sweep(wanted: Sweep, words: list[str]) -> int:
     trusted_modules.check(wanted.settings.env, wanted.config or Path("settings"))
     threads = any(word.replace("_", "-").split("=")[0] == "--threads" for word in words)
     count = wanted.settings.threads if threads else 1  # as seeds side by side have
-    builder = RunBuilder(replace(resolved(wanted.settings), threads=count))
-    what = sweeps.Wanted(wanted.space, wanted.trials, numbers(wanted.seeds), wanted.prune, wanted.storage)
+    place, config = wanted.settings.on, whole_runs(wanted.settings, "sweep")
+    check_place(place, options)
+    builder = RunBuilder(replace(resolved(config), threads=count))
+    seeds, told = numbers(wanted.seeds), (wanted.prune, wanted.storage)
+    what = sweeps.Wanted(wanted.space, wanted.trials, seeds, *told, place)
     command = shlex.join(["swingup", "sweep", *words])
     try:
-        folder = sweeps.begin(builder, what, Options(wanted.run_dir, quiet=True), command)
+        folder = sweeps.begin(builder, what, replace(options, quiet=True), command)
     except InputError:
         if not (wanted.resume and folder is not None and sweeps.appears(folder)):
             raise
-    return finish_sweep(folder, wanted.jobs, quiet, wanted.json)
+    return finish_sweep(folder, wanted.jobs, options, wanted.json)
 
 
-def finish_sweep(folder: Path, jobs: int | None, quiet: bool, as_json: bool) -> int:
+def finish_sweep(folder: Path, jobs: int | None, options: Options, as_json: bool) -> int:
     """Train what is left of a sweep, and print its result or how to go on with it."""
     from swingup.cluster import sweep as sweeps
     from swingup.cluster.study import SweepFolder
 
-    found, about = sweeps.run(folder, jobs, quiet), SweepFolder(folder)
+    found, about = sweeps.run(folder, jobs, options), SweepFolder(folder)
     return output.conclude_sweep(found, about.env, sweeps.unfinished(found, about.trials), as_json)

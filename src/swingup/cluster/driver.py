@@ -1,8 +1,8 @@
 """The process that talks to Ray: it starts workers and passes work to them and results back.
 
-It is a process of its own, started by `fleet.Fleet`: a driver of Ray ends when its node is lost, and the
-learner must live on to save a checkpoint; and `ray.init` replaces the handlers of signals. Messages are
-tuples, a word first, over one pipe.
+It is a process of its own, started by `connection.RayProcess`: a driver of Ray ends when its node is lost,
+and the learner must live on to save a checkpoint; and `ray.init` replaces the handlers of signals. Messages
+are tuples, a word first, over one pipe.
 """
 
 from __future__ import annotations
@@ -25,20 +25,17 @@ class Busy(NamedTuple):
     what: str
 
 
-class Driver:
-    """Workers of one run on Ray, by their numbers."""
+class Server:
+    """Answers messages; busy: what Ray will return, by its reference; orders: what each word does."""
+
+    busy: dict[Any, Any]
+    orders: dict[str, Callable[..., None]]
 
     def __init__(self, ray: Any, pipe: Connection):
-        self.ray, self.pipe = ray, pipe
-        self.actors: dict[int, Any] = {}
-        self.busy: dict[Any, Busy] = {}  # by the reference of what it will return
-        self.weights: Any = None  # where they are stored
-        # Spread over the nodes, so that a lost node costs few; one core each.
-        spread: Callable[..., Any] = ray.remote(num_cpus=1, scheduling_strategy="SPREAD")
-        self.kind = spread(RemoteCollector)
+        self.ray, self.pipe, self.busy = ray, pipe, {}
 
     def serve(self) -> None:
-        """Answer messages until the learner is gone."""
+        """Answer messages until the other side is gone."""
         while True:
             if self.busy:
                 done, _ = self.ray.wait(list(self.busy), num_returns=1, timeout=POLL)
@@ -48,12 +45,25 @@ class Driver:
                 word, *rest = self.pipe.recv()
                 if word == "end":
                     return
-                orders: dict[str, Any] = {
-                    "start": self.start,
-                    "collect": self.collect,
-                    "weights": self.publish,
-                }
-                orders[word](*rest)
+                self.orders[word](*rest)
+
+    def answer(self, reference: Any) -> None:
+        """Pass on what Ray has returned."""
+        raise NotImplementedError
+
+
+class Driver(Server):
+    """Workers of one run on Ray, by their numbers."""
+
+    def __init__(self, ray: Any, pipe: Connection):
+        super().__init__(ray, pipe)
+        self.orders = {"start": self.start, "collect": self.collect, "weights": self.publish}
+        self.actors: dict[int, Any] = {}
+        self.busy: dict[Any, Busy] = {}
+        self.weights: Any = None  # where they are stored
+        # Spread over the nodes, so that a lost node costs few; one core each.
+        spread: Callable[..., Any] = ray.remote(num_cpus=1, scheduling_strategy="SPREAD")
+        self.kind = spread(RemoteCollector)
 
     def start(self, w: int, share: Share, saved: dict[str, Any] | None) -> None:
         """Make worker w, instead of an earlier one, and let it begin or restore its episodes."""
@@ -89,17 +99,18 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-def main(descriptor: int, options: dict[str, Any]) -> None:
-    """Connect to a cluster, or start one on this machine, and serve the pipe."""
+def main(descriptor: int, options: dict[str, Any], server: Callable[[Any, Connection], Server]) -> None:
+    """Connect to a cluster, or start one on this machine, and let the server answer the pipe's messages."""
     pipe = Connection(descriptor)
     try:
         ray = connect(options)
     except Exception as error:  # whatever Ray raises here, the learner says it in one line
-        pipe.send(("refused", -1, f"{type(error).__name__}: {one_line(error):.300}"))
+        pipe.send(("refused", f"{type(error).__name__}: {one_line(error):.300}"))
         os._exit(1)
-    pipe.send(("connected", int(ray.cluster_resources().get("CPU", 0)), len(ray.nodes())))
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    pipe.send(("connected", [int(has.get("CPU", 0)) for has in alive]))
     try:
-        Driver(ray, pipe).serve()
+        server(ray, pipe).serve()
     except (EOFError, BrokenPipeError):
         pass  # the learner is gone
     finally:
@@ -108,7 +119,7 @@ def main(descriptor: int, options: dict[str, Any]) -> None:
 
 
 def connect(options: dict[str, Any]) -> Any:
-    """The module ray, connected; options: `address` (None: a cluster of our own) and `workers`."""
+    """The module ray, connected; options: `address` (None: a cluster of our own) and `cores`."""
     import ray
 
     about: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -116,7 +127,7 @@ def connect(options: dict[str, Any]) -> Any:
         ray.init(address=options["address"], **about)
     else:
         ray.init(
-            num_cpus=options["workers"],
+            num_cpus=options["cores"],
             include_dashboard=False,
             object_store_memory=options["store"],
             _temp_dir=options["folder"],

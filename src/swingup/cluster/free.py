@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from swingup.cluster.fleet import ClusterLost, State
+from swingup.cluster.connection import ClusterLost
+from swingup.cluster.fleet import State
 from swingup.cluster.loop import RemoteLoop
 from swingup.cluster.messages import Collected, Draws
 from swingup.core.engine import Plan

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from swingup.cluster.fleet import ClusterLost, State
+from swingup.cluster.connection import ClusterLost
+from swingup.cluster.fleet import State
 from swingup.cluster.loop import RemoteLoop, joined
 from swingup.cluster.messages import Collected
 from swingup.core.engine import Plan

@@ -15,12 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from swingup.cluster.place import recorded
 from swingup.cluster.space import Space, parse_space
-from swingup.config.settings import Config, apply, check
+from swingup.config.settings import Config, apply, check, named_objects
 from swingup.errors import InputError
 from swingup.seeding import episode_seed
 from swingup.storage import disk, text_file
 from swingup.storage.text_file import read_json
+from swingup.storage.trusted_modules import allowed
 from swingup.storage.trusted_modules import check as check_module
 
 JOURNAL = "journal"  # the storage that is a file in the sweep's folder
@@ -53,6 +55,7 @@ class SweepFolder:
             self.space: Space = parse_space(about["space"], str(path), self.config)
             self.seeds = tuple(int(seed) for seed in about["seeds"])
             self.trials, self.prune = int(about["trials"]), bool(about["prune"])
+            self.on = recorded(about, path)
             self.storage, self.name, self.command = (about[k] for k in ("storage", "study", "command"))
             if not self.seeds or not all(type(about[k]) is str for k in ("storage", "study", "command")):
                 raise ValueError("seeds, storage, study or command")
@@ -62,6 +65,12 @@ class SweepFolder:
             why = f"{type(error).__name__}: {error!s:.100}"
             raise InputError(f"{path}: cannot be used ({why}); is {folder} the folder of a sweep?") from error
         self.env = check_module(self.config.env, folder)
+
+    @property
+    def order(self) -> dict[str, Any]:
+        """What a worker process is told beside the folder: the environment, and modules it may import."""
+        words = (self.config.env, *self.config.wrapper, *(word for _, word in named_objects(self.config)))
+        return {"env": self.env, "modules": allowed(words)}
 
     def path(self, number: int) -> Path:
         """The folder of a trial."""

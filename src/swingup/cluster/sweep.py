@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from swingup.cluster import sweep_report
+from swingup.cluster.place import check_place
 from swingup.cluster.space import as_tables, read_space
 from swingup.cluster.study import JOURNAL, SweepFolder, is_sweep, load_optuna, write_about
+from swingup.cluster.sweep_tasks import RaySweep
+from swingup.config.settings import Place
 from swingup.errors import InputError
 from swingup.reports.progress import console_of
 from swingup.storage.text_file import read_json
@@ -37,14 +40,12 @@ class Wanted:
     seeds: tuple[int, ...]
     prune: bool
     storage: str
+    on: Place | None = None
 
 
 def begin(builder: RunBuilder, wanted: Wanted, options: Options, command: str) -> Path:
     """Make the folder of a sweep; whatever its first trial would stumble over is raised before."""
     load_optuna()
-    if builder.config.on is not None:
-        fix = "let several processes work on its folder (docs/cluster.md)"
-        raise InputError(f"sweep --on {builder.config.on}: its runs have their environments here; {fix}")
     space = read_space(wanted.space, builder.config)
     with open_environments(builder.environments(builder.env, options)) as envs:
         builder.check(envs.spec)
@@ -59,6 +60,7 @@ def begin(builder: RunBuilder, wanted: Wanted, options: Options, command: str) -
         "study": folder.name,
         "command": command,
     }
+    about |= {"on": wanted.on} if wanted.on else {}
     write_about(folder, about)
     return folder
 
@@ -79,22 +81,31 @@ def extend(folder: Path, trials: int | None) -> None:
         write_about(folder, {**about, "trials": trials})
 
 
-def run(folder: Path, jobs: int | None, quiet: bool) -> dict[str, Any]:
+def run(folder: Path, jobs: int | None, options: Options) -> dict[str, Any]:
     """Train the trials that are left, `jobs` at a time; returns the sweep's result.
+
+    options: of them the address and patience of a cluster, and whether to be quiet.
 
     Its "trials" count what is done: one that a signal interrupted is "running", and goes on in the next call.
     """
     started = time.monotonic()
     sweep = SweepFolder(folder)
     study = sweep.study()
-    console, watched = console_of(quiet), Watch(sweep, study)
+    console, watched = console_of(options.quiet), Watch(sweep, study)
     left = sweep.trials - watched.ended
-    count = min(jobs or side_by_side(sweep.config.threads), max(left, 1))
+    check_place(sweep.on, options)
     if left > 0:
-        how = f"{left} trials of {len(sweep.seeds)} seeds each, {count} at a time"
-        console.print(f"{sweep.env} · preset {sweep.config.preset} · {how} · {folder}")
+        how = f"{left} trials of {len(sweep.seeds)} seeds each"
+        begun = lambda count: console.print(
+            f"{sweep.env} · preset {sweep.config.preset} · {how}, {count} at a time · {folder}"
+        )
         with stop_on_signals() as stop:
-            train(sweep, count, stop, console.print, watched)
+            if sweep.on is None:
+                count = min(jobs or side_by_side(sweep.config.threads), left)
+                begun(count)
+                train(sweep, count, stop, console.print, watched)
+            else:
+                RaySweep(sweep, watched, stop, console.print).train(jobs, options, begun)
     found = sweep_report.outcome(sweep, study, time.monotonic() - started)
     sweep_report.write_preset(sweep, found)
     if not unfinished(found, sweep.trials):
@@ -194,7 +205,7 @@ class Worker:
             )
         assert self.process.stdin is not None
         with suppress(BrokenPipeError):
-            self.process.stdin.write(json.dumps({"folder": str(sweep.folder), "env": sweep.env}) + "\n")
+            self.process.stdin.write(json.dumps({**sweep.order, "folder": str(sweep.folder)}) + "\n")
             self.process.stdin.flush()
         self.reader = threading.Thread(target=self.read, daemon=True)
         self.reader.start()

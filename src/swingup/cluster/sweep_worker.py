@@ -31,6 +31,7 @@ def serve() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     trusted_modules.allow(order["env"])  # the parent has checked it
+    trusted_modules.named.update(order["modules"])
     with stop_on_signals() as stop:
         threading.Thread(target=listen, daemon=True).start()
         try:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swingup.cluster.fleet import Cluster, Fleet, shares_of
+from swingup.cluster.connection import Cluster, need_ray
+from swingup.cluster.fleet import Fleet, shares_of
 from swingup.errors import InputError
 from swingup.multiseed.processes import packed
 from swingup.reports.progress import console_of
@@ -98,11 +99,3 @@ def train_on_cluster(
         return run_training(there, env, options, command, old, callbacks=callbacks)
     finally:
         there.close()
-
-
-def need_ray() -> None:
-    """InputError if Ray is not installed; it is not imported here, but in a process of its own."""
-    from importlib.util import find_spec
-
-    if find_spec("ray") is None:
-        raise InputError("--on ray: Ray is not installed; pip install 'swingup[ray]'")

@@ -154,8 +154,8 @@ class Config:
 
     on: Place | None = setting(
         None,
-        "Where --workers are: ray has them on a Ray cluster, of this machine or of --address; "
-        "by default they are processes of this machine.",
+        "Where --workers are, or the runs of --seeds: ray has them on a Ray cluster, of this machine or of "
+        "--address; by default they are processes of this machine.",
         ENVIRONMENT,
     )
     order: Order = setting(

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cloudpickle
 import gymnasium
@@ -41,6 +41,25 @@ def packed(name: str, env: Any) -> str:
         ) from error
 
 
+Say = Callable[[SeedStatus, str], None]
+
+
+class Pool(Protocol):
+    """Trains seeds, each from the state of its folder."""
+
+    def train(
+        self, seeds: list[SeedStatus], order: dict[str, Any], stop: StopRequest, refresh: Callable[[], None]
+    ) -> None:
+        """Train all seeds in order, calling `refresh` ten times a second; a stop reaches every run once.
+
+        order: what else each worker is sent (see `worker.attempt`).
+        """
+
+
+# Makes a pool that trains elsewhere, from: seeds at a time, threads of each, environment, folder, say.
+PoolMaker = Callable[[int, int, str, Path, Say], Pool]
+
+
 class ProcessPool:
     """A fixed number of worker processes.
 
@@ -48,17 +67,14 @@ class ProcessPool:
     with a seed and a line of its run.
     """
 
-    def __init__(self, workers: int, env: str, log: Path, say: Callable[[SeedStatus, str], None]):
+    def __init__(self, workers: int, env: str, log: Path, say: Say):
         self.env, self.log, self.say = env, log, say
         self.workers: list[Worker | None] = [None] * workers
 
     def train(
         self, seeds: list[SeedStatus], order: dict[str, Any], stop: StopRequest, refresh: Callable[[], None]
     ) -> None:
-        """Train all seeds in order, calling `refresh` ten times a second; a stop reaches every worker once.
-
-        order: what else each worker is sent (see `worker.attempt`).
-        """
+        """See `Pool.train`."""
         todo = deque(seeds)
         threads = [
             threading.Thread(target=self.work, args=(i, todo, order, stop)) for i in range(len(self.workers))

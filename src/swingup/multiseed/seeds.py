@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from swingup import runtime
+from swingup.config.settings import Place
 from swingup.envs.registry import in_jax
 from swingup.errors import InputError
 from swingup.runs.group import Mode
@@ -17,11 +18,13 @@ MOST = 10_000
 
 @dataclass(frozen=True)
 class Seeds:
-    """Which seeds, the mode of training, and whether the user set the number of threads."""
+    """Which seeds, the mode of training, whether the user set the number of threads, and where they are
+    trained: None is this machine."""
 
     numbers: tuple[int, ...]
     mode: Mode = "auto"
     threads: bool = False
+    on: Place | None = None
 
 
 def numbers(text: str | int | Sequence[int]) -> tuple[int, ...]:
@@ -47,8 +50,8 @@ def numbers(text: str | int | Sequence[int]) -> tuple[int, ...]:
     return tuple(found)
 
 
-def choose_mode(mode: Mode, env: str, devices: int = 1) -> Mode:
-    """The mode in which seeds are trained on this machine; InputError where `mode` cannot be used.
+def choose_mode(mode: Mode, env: str, devices: int = 1, on: Place | None = None) -> Mode:
+    """The mode in which seeds are trained; InputError where `mode` cannot be used.
 
     On CPUs a process for each core: with one thread XLA computes the programs of a process one at a time, and
     its batched products are slower than plain ones (docs/performance.md). On an accelerator one program,
@@ -59,6 +62,10 @@ def choose_mode(mode: Mode, env: str, devices: int = 1) -> Mode:
             f"--seeds-mode vmap: {env} runs in Python; "
             "only environments in JAX (native/...) are compiled together"
         )
+    if mode == "vmap" and on is not None:
+        raise InputError(f"--seeds-mode vmap: one program cannot be spread; leave it out, or --on {on}")
+    if mode == "auto" and on is not None:
+        mode = "process"
     if mode == "auto":
         mode = "vmap" if in_jax(env) and runtime.accelerated() else "process"
     if devices > 1 and mode == "vmap":

@@ -14,15 +14,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from swingup.config.settings import named_objects
 from swingup.errors import EnvFault, InputError
-from swingup.multiseed.processes import ProcessPool, packed
+from swingup.multiseed.processes import Pool, PoolMaker, ProcessPool, packed
 from swingup.multiseed.seeds import Seeds, choose_mode
 from swingup.multiseed.status import SeedConsole, SeedStatus, StatusCallback
 from swingup.multiseed.table import StatusView, status_view
 from swingup.reports.progress import console_of
 from swingup.runs.group import Group
 from swingup.runs.run import Run
-from swingup.storage import checkpoint_reader, run_folder, text_file
+from swingup.storage import checkpoint_reader, run_folder, text_file, trusted_modules
 from swingup.training.build import RunBuilder
 from swingup.training.environments import open_environments
 from swingup.training.options import Options
@@ -30,16 +31,23 @@ from swingup.training.session import SeedContext, training_session
 from swingup.training.signals import StopRequest, stop_on_signals
 
 
-def train_seeds(builder: RunBuilder, env: Any, wanted: Seeds, options: Options, command: str) -> Group:
-    """Train one run for each seed; errors in the settings are raised before a folder is made."""
+def train_seeds(
+    builder: RunBuilder,
+    env: Any,
+    wanted: Seeds,
+    options: Options,
+    command: str,
+    make_pool: PoolMaker | None = None,
+) -> Group:
+    """Train one run for each seed; errors in the settings are raised before a folder is made.
+
+    make_pool: where they are trained, by default on this machine.
+    """
     started = time.monotonic()
     if options.render:
         later = "train one seed, or afterwards: swingup watch RUN"
         raise InputError(f"--render: a window for each seed would be too many; {later}")
-    if builder.config.on is not None:
-        fix = "train them on one machine, or each in a job of its own (docs/cluster.md)"
-        raise InputError(f"--seeds: with --on {builder.config.on} a run has one seed; {fix}")
-    mode = choose_mode(wanted.mode, builder.env, builder.settings["devices"])
+    mode = choose_mode(wanted.mode, builder.env, builder.settings["devices"], wanted.on)
     if mode == "process" and len(wanted.numbers) > 1 and not wanted.threads:
         builder = builder.replace(threads=1)  # on every machine, because the number decides the bits
     builders = [builder.replace(seed=seed) for seed in wanted.numbers]
@@ -57,10 +65,10 @@ def train_seeds(builder: RunBuilder, env: Any, wanted: Seeds, options: Options, 
         "seeds": list(wanted.numbers),
         "command": command,
     }
+    about |= {"on": wanted.on} if wanted.on else {}
     text_file.write(folder / "group.json", json.dumps(about, indent=2) + "\n")
-    return train_unfinished(
-        Group(folder, None if isinstance(env, str) else env), options, command, started=started
-    )
+    group = Group(folder, None if isinstance(env, str) else env)
+    return train_unfinished(group, options, command, make_pool, started=started)
 
 
 def preflight(builder: RunBuilder, env: Any, options: Options) -> None:
@@ -71,13 +79,25 @@ def preflight(builder: RunBuilder, env: Any, options: Options) -> None:
         builder.check(envs.spec)
 
 
-def resume_seeds(folder: Path, steps: int | None, env: Any, options: Options, command: str) -> Group:
+def resume_seeds(
+    folder: Path,
+    steps: int | None,
+    env: Any,
+    options: Options,
+    command: str,
+    make_pool: PoolMaker | None = None,
+) -> Group:
     """Continue every unfinished seed, or all seeds if `steps` is more than they were trained for."""
-    return train_unfinished(Group(folder, env), options, command, steps)
+    return train_unfinished(Group(folder, env), options, command, make_pool, steps)
 
 
 def train_unfinished(
-    group: Group, options: Options, command: str, steps: int | None = None, started: float | None = None
+    group: Group,
+    options: Options,
+    command: str,
+    make_pool: PoolMaker | None = None,
+    steps: int | None = None,
+    started: float | None = None,
 ) -> Group:
     """Train the seeds of a group that are not at their end."""
     started = time.monotonic() if started is None else started
@@ -94,9 +114,7 @@ def train_unfinished(
         console = console_of(options.quiet)
         view = stack.enter_context(closing(status_view(console, seeds, builder.steps)))
         if todo:
-            alone = builder.settings["eval_env"] == "same"  # only one may exist
-            count = 1 if alone else seeds_at_a_time(todo, builder.threads)
-            how = "in one program" if group.mode == "vmap" else f"{count} at a time"
+            count, how = side_by_side(group, todo, builder, make_pool)
             console.print(f"{builder.env} · preset {builder.preset} · {len(todo)} seeds, {how}")
             for line in builder.origins:
                 console.print(f"  {line}")
@@ -104,7 +122,7 @@ def train_unfinished(
             if group.mode == "vmap":
                 train_in_one_program(group, todo, order, stop, view)
             else:
-                train_in_processes(group, todo, count, order, stop, view)
+                train_in_processes(group, todo, count, order, stop, view, make_pool)
     group.seconds = time.monotonic() - started
     group.failed = {seed.seed: seed.error for seed in seeds if seed.state == "failed"}
     console = console_of(quiet=False)
@@ -151,17 +169,43 @@ class Order:
 
 
 def train_in_processes(
-    group: Group, todo: list[SeedStatus], count: int, order: Order, stop: StopRequest, view: StatusView
+    group: Group,
+    todo: list[SeedStatus],
+    count: int,
+    order: Order,
+    stop: StopRequest,
+    view: StatusView,
+    make_pool: PoolMaker | None,
 ) -> None:
-    """Train in `count` worker processes."""
-    env = packed(group.about["env"], group.env)
-    pool = ProcessPool(count, env, group.folder / "output.txt", view.say)
+    """Train in processes, `count` at a time: of this machine, or of the pool that `make_pool` makes."""
+    builder, env = builder_of(group, todo[0].seed), packed(group.about["env"], group.env)
+    if make_pool is None:
+        pool: Pool = ProcessPool(count, env, group.folder / "output.txt", view.say)
+    else:
+        pool = make_pool(count, builder.threads, env, group.folder, view.say)
+    config = builder.config
+    named = (config.env, *config.wrapper, *(word for _, word in named_objects(config)))
     message = {
         "command": order.command,
         "record": order.options.record,
         "exact": order.options.require_exact,
+        "modules": trusted_modules.allowed(named),
     }
     pool.train(todo, message, stop, view.refresh)
+
+
+def side_by_side(
+    group: Group, todo: list[SeedStatus], builder: RunBuilder, make_pool: PoolMaker | None
+) -> tuple[int, str]:
+    """How many seeds are trained at a time, and how that is said."""
+    if group.mode == "vmap":
+        return len(todo), "in one program"
+    if builder.settings["eval_env"] == "same":  # only one may exist
+        return 1, "1 at a time"
+    if make_pool is not None:
+        return len(todo), f"on {group.about['on']}"
+    count = seeds_at_a_time(todo, builder.threads)
+    return count, f"{count} at a time"
 
 
 def seeds_at_a_time(todo: list[SeedStatus], threads: int) -> int:

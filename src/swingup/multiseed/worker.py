@@ -16,6 +16,7 @@ import cloudpickle
 import gymnasium
 
 from swingup.multiseed.status import SeedConsole, SeedStatus, StatusCallback
+from swingup.storage import trusted_modules
 
 
 def serve() -> None:
@@ -26,16 +27,17 @@ def serve() -> None:
     env, entry = cloudpickle.loads(bytes.fromhex(json.loads(lines.readline())["env"]))
     if entry is not None:
         gymnasium.registry.setdefault(entry.id, entry)
-    orders: queue.Queue[dict[str, Any]] = queue.Queue()
+    orders: queue.Queue[dict[str, Any] | None] = queue.Queue()
 
     def listen() -> None:
         for line in lines:
             orders.put(json.loads(line))
+        orders.put(None)  # a run that is being trained takes the signal for itself: it saves and returns
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=listen, daemon=True).start()
-    while True:
-        order = orders.get()
+    while (order := orders.get()) is not None:
+        trusted_modules.named.update(order["modules"])
         tell = lambda message: out.write(json.dumps(message) + "\n")
         seed = SeedStatus(order["seed"], Path(order["folder"]))
         attempt(seed, env, order, tell)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -61,6 +62,12 @@ def known(module: str) -> bool:
     except (OSError, ValueError):
         return False
     return f"{module}\t{origin(module)}" in lines
+
+
+def allowed(names: Iterable[str]) -> list[str]:
+    """The modules of these names that the user named, for a process that does not see the user's list."""
+    modules = {module_of(name) for name in names} - {""}
+    return sorted(module for module in modules if module in named or known(module))
 
 
 def check(env: str, folder: Path, what: str = "environment") -> str:

@@ -42,7 +42,7 @@ class Options:
     )
     worker_patience: float = setting(
         60.0,
-        "With --on ray: seconds to wait for lost workers, before the run stops with a checkpoint.",
+        "With --on ray: seconds to wait for lost workers or seeds, before the run stops with a checkpoint.",
         SHOWING,
         values="(0, 1e6]",
     )
