@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import suppress
 from multiprocessing import Pipe
 from types import SimpleNamespace
 
@@ -141,7 +142,7 @@ class FakeTasks(Tasks):
 
     def end_driver(self, seconds):
         if not self.pipe.closed:
-            if self.thread.is_alive():
+            with suppress(OSError):  # it may be ending already
                 self.pipe.send(("end",))
             self.thread.join()
             self.pipe.close()

@@ -278,6 +278,7 @@ def test_a_stop_ends_seeds_on_ray_and_resume_goes_on_there(tmp_path, here, monke
     assert group.result["seeds"] == {"0": 20.0, "1": 20.0, "2": 20.0}
 
 
+@pytest.mark.slow
 def test_a_seed_whose_process_is_killed_fails_and_a_lost_cluster_exits_with_75(
     tmp_path, here, monkeypatch, capsys
 ):
