@@ -64,7 +64,7 @@ def test_it_runs_and_says_what_it_should(executed):
         float(re.search(r"Q settles near ([\d.]+)", words)[1]) < 7
     )  # of a true 10: the false ends cost a third and more
     assert len(re.findall(r"\| Reward: -\d+ \| Episode \d \| Qmax: -?[\d.]+", words)) == 6
-    above = dict(re.findall(r"^(gaussian|ou|decay): .* above -400: (\d) of 5", words, re.M))
+    above = dict(re.findall(r"^(\w+) after 3,000 steps: .* above -400: (\d) of 5", words, re.M))
     assert 2 * int(above["decay"]) < int(above["gaussian"]) + int(above["ou"])
 
 
