@@ -4,10 +4,10 @@
     python benchmarks/demonstrations.py --render   # writes the page and the figure from the CSV alone
 
 The teacher is a run of the preset with a seed of its own; its policy plays 25 episodes of 200 steps with the
-exploration noise of its training, since a critic learns little from actions that are always the same. All runs
-make 16 gradient steps for each step of the environment: with one, the number of updates and not the number of
-steps is what they wait for. A run's figure is the step of its first evaluation (10 episodes, every 100 steps)
-with a mean of at least -200.
+exploration noise of its training, since a critic learns little from actions that are always the same.
+All runs make 16 gradient steps for each step of the environment: with one, they wait for updates and not for
+steps. A run's figure is the step of its first evaluation (10 episodes, every 100 steps) with a mean of at
+least -200.
 Writes docs/results/demonstrations.md, .csv and .svg.
 """
 
@@ -147,14 +147,15 @@ def render() -> None:
         "",
     ]
     lines += [
-        f"teacher.npz: {SHOWN:,} steps of the policy of `swingup train {ENV} --seed {TEACHER}` with the noise "
-        f"of its training (--sigma {NOISE}); without them the same command has no `--demos`. They count for the "
-        "warm-up, so learning begins at the first step. Data: [demonstrations.csv](demonstrations.csv)",
+        f"teacher.npz: {SHOWN:,} steps of the policy of `swingup train {ENV} --seed {TEACHER}` with the "
+        f"noise of its training (--sigma {NOISE}); without them the same command has no `--demos`. "
+        "They count for the warm-up, so learning begins at the first step. "
+        "Data: [demonstrations.csv](demonstrations.csv)",
         "",
-        "The settings were chosen on seeds 200 to 202. Where a run makes one gradient step for each step of the "
-        "environment, as the preset does, it waits for updates and not for data, and demonstrations save nothing: "
-        "seeds 0 to 4 needed 2,750, 2,250, 2,250, 2,250 and 2,500 steps without them, and 2,750, 2,000, 2,750, "
-        "2,000 and 3,000 with 5,000 steps of the greedy policy and `--demo-share 0.25`.",
+        "The settings were chosen on seeds 200 to 202. A run that makes one gradient step for each step of "
+        "the environment, as the preset does, waits for updates and not for data, and demonstrations save "
+        "nothing: seeds 0 to 4 needed 2,750, 2,250, 2,250, 2,250 and 2,500 steps without them, and 2,750, "
+        "2,000, 2,750, 2,000 and 3,000 with 5,000 steps of the greedy policy and `--demo-share 0.25`.",
         "",
     ]
     (RESULTS / "demonstrations.md").write_text("\n".join(lines))
