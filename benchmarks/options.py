@@ -33,7 +33,7 @@ def angle() -> gymnasium.Env:
 
 STABLE = {"critics": 2, "delay": 2, "smoothing": 0.2}
 GOALS = {
-    "steps": 60_000,
+    "steps": 100_000,
     "hidden": (64, 64),
     "batch": 256,
     "gamma": 0.98,
