@@ -362,3 +362,12 @@ def test_a_place_in_a_folder_that_is_none_is_one_line(tmp_path):
     (tmp_path / "group.json").write_text(json.dumps(about))
     with pytest.raises(InputError, match=r"on is 'moon'"):
         swingup.resume(tmp_path)
+
+
+def test_a_group_whose_file_is_a_link_is_refused_before_it_is_read(tmp_path):
+    (tmp_path / "group").mkdir()
+    (tmp_path / "elsewhere.json").write_text("no JSON")
+    (tmp_path / "group" / "group.json").symlink_to(tmp_path / "elsewhere.json")
+    with pytest.raises(InputError, match=r"group\.json: a link"):
+        swingup.resume(tmp_path / "group")
+    assert cli(["resume", str(tmp_path / "group")]) == 2
