@@ -57,6 +57,7 @@ def processor_time() -> tuple[float, float]:
 def measure(workers: int, wanted: argparse.Namespace) -> dict[str, float]:
     """Steps a second and the learner's idle share with this many workers."""
     settings = {"hidden": (wanted.hidden,) * 2, "batch": wanted.batch, "envs": wanted.envs, "threads": 1}
+    settings |= {"block": wanted.block}
     config = Config(env="Slow", steps=10**6, warmup=wanted.envs * 10, on="ray", workers=workers, **settings)
     make = lambda ms=wanted.milliseconds: Slow(ms)
     builder = ClusterBuilder(RunBuilder(config), make, Options(quiet=True))
@@ -64,7 +65,7 @@ def measure(workers: int, wanted: argparse.Namespace) -> dict[str, float]:
     try:
         with open_environments(builder.environments(make, builder.options)) as envs:
             loop = builder.loop(envs)
-            while loop.filled < loop.plan.warmup_iterations + 10:
+            while loop.filled < loop.plan.warmup_iterations + 2 + 8 // wanted.block:
                 loop.step()
             waited, receive = [0.0], loop.receive
 
@@ -95,6 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("workers", type=int, nargs="+")
     parser.add_argument("--envs", type=int, default=8)
+    parser.add_argument("--block", type=int, default=1, help="steps of each environment in an iteration")
     parser.add_argument("--milliseconds", type=float, default=20.0)
     parser.add_argument("--hidden", type=int, default=256)
     parser.add_argument("--batch", type=int, default=256)
