@@ -250,6 +250,7 @@ def test_our_own_cluster_has_a_token_and_no_statistics_and_another_one_keeps_its
     assert own["RAY_AUTH_MODE"] == "token"
     assert len(own["RAY_AUTH_TOKEN"]) == 64
     assert own["RAY_AUTH_TOKEN"] != environment(None)["RAY_AUTH_TOKEN"]
+    assert own["RAY_worker_niceness"] == "0"
     assert own["RAY_USAGE_STATS_ENABLED"] == "0"
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)

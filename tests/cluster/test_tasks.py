@@ -278,10 +278,10 @@ def test_a_stop_ends_seeds_on_ray_and_resume_goes_on_there(tmp_path, here, monke
     assert group.result["seeds"] == {"0": 20.0, "1": 20.0, "2": 20.0}
 
 
-@pytest.mark.slow
-def test_a_seed_whose_process_is_killed_fails_and_a_lost_cluster_exits_with_75(
-    tmp_path, here, monkeypatch, capsys
-):
+ENDLESS = ["train", NATIVE, "--seeds", "1", *FLAGS, "--steps", "1000000", "--on", "ray", "--run-dir"]
+
+
+def test_a_seed_whose_process_is_killed_fails(tmp_path, here, monkeypatch, capsys):
     heard = pool.RayPool.heard
 
     def hurt(self, k, message):
@@ -290,12 +290,15 @@ def test_a_seed_whose_process_is_killed_fails_and_a_lost_cluster_exits_with_75(
         return heard(self, k, message)
 
     monkeypatch.setattr(pool.RayPool, "heard", hurt)
-    words = ["train", NATIVE, "--seeds", "1", *FLAGS, "--steps", "1000000", "--on", "ray", "--run-dir"]
-    assert cli([*words, str(tmp_path / "killed"), "--quiet"]) == 1
+    assert cli([*ENDLESS, str(tmp_path / "killed"), "--quiet"]) == 1
     assert "its process was killed by SIGKILL" in capsys.readouterr().out
-    monkeypatch.setattr(pool.RayPool, "heard", lambda self, k, message: here[1].break_connection())
+
+
+@pytest.mark.slow
+def test_where_the_cluster_is_lost_seeds_exit_with_75_and_say_what_to_do(tmp_path, here, monkeypatch, capsys):
+    monkeypatch.setattr(pool.RayPool, "heard", lambda self, k, message: here[0].break_connection())
     monkeypatch.setattr(FakeTasks, "gone_by_default", 1)
-    assert cli([*words, str(tmp_path / "lost")]) == 75
+    assert cli([*ENDLESS, str(tmp_path / "lost")]) == 75
     said = capsys.readouterr().err
     assert "the cluster is lost" in said
     assert f"go on with: swingup resume {tmp_path / 'lost'}" in said
@@ -359,3 +362,12 @@ def test_a_place_in_a_folder_that_is_none_is_one_line(tmp_path):
     (tmp_path / "group.json").write_text(json.dumps(about))
     with pytest.raises(InputError, match=r"on is 'moon'"):
         swingup.resume(tmp_path)
+
+
+def test_a_group_whose_file_is_a_link_is_refused_before_it_is_read(tmp_path):
+    (tmp_path / "group").mkdir()
+    (tmp_path / "elsewhere.json").write_text("no JSON")
+    (tmp_path / "group" / "group.json").symlink_to(tmp_path / "elsewhere.json")
+    with pytest.raises(InputError, match=r"group\.json: a link"):
+        swingup.resume(tmp_path / "group")
+    assert cli(["resume", str(tmp_path / "group")]) == 2

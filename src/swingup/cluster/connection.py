@@ -165,6 +165,7 @@ def environment(address: str | None) -> dict[str, str]:
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
             "JAX_PLATFORMS": "cpu",  # should an environment of the user's import JAX
+            "RAY_worker_niceness": "0",  # by default 15: the learner waits for workers, beside other jobs too
         }
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,9 @@ class RayPool:
         self.options = options
         self.seeds: list[SeedStatus] = []
 
-    def train(self, seeds: list[SeedStatus], order: dict[str, Any], stop: StopRequest, refresh: Any) -> None:
+    def train(
+        self, seeds: list[SeedStatus], order: dict[str, Any], stop: StopRequest, refresh: Callable[[], None]
+    ) -> None:
         """Train all seeds; one whose node is lost goes on elsewhere, from its checkpoint."""
         self.seeds, self.stop = seeds, stop
         jobs = {k: self.job(seed, order) for k, seed in enumerate(seeds)}

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from swingup.cluster.connection import TRIES, ClusterLost
 from swingup.cluster.study import SweepFolder
+from swingup.cluster.task import Job
 from swingup.cluster.tasks import Tasks, cluster_of, job
 from swingup.errors import InputError
 from swingup.training.options import Options
@@ -67,7 +68,7 @@ class RaySweep:
         threads = self.sweep.config.threads
         return Tasks(cluster_of(options, threads, self.sweep.folder, self.say), threads)
 
-    def job(self) -> Any:
+    def job(self) -> Job:
         """The job of one task: trials of this sweep until none is left."""
         order = {**self.sweep.order, "folder": str(self.sweep.folder.absolute())}
         return job(SERVE, [order], self.sweep.folder, self.sweep.config.threads)

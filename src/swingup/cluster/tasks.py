@@ -147,7 +147,7 @@ def cores_here() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def cluster_of(options: Options, threads: int, folder: Path, say: Any) -> Cluster:
+def cluster_of(options: Options, threads: int, folder: Path, say: Callable[[str], None]) -> Cluster:
     """The cluster of tasks with so many threads: that of --address, else one of all cores here."""
     cores = max(cores_here(), threads)
     return Cluster(options.address, cores, options.worker_patience, folder / "cluster.txt", say)
