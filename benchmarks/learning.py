@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from swingup.runs.statistics import interval, iqm
+from swingup.runs.statistics import interval, iqm, student
 from swingup.storage.tables import read_csv
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
@@ -263,7 +263,10 @@ def judge(goal: Goal, figures: list[float]) -> tuple[str, bool]:
             np.mean(figures)
         ) >= goal.least
     met = sum(f >= goal.least for f in figures)
-    return f"{goal.metric}: at least {goal.least:,} on {goal.seeds} seeds", met >= goal.seeds
+    return (
+        f"{goal.metric}: at least {goal.least:,} on {goal.seeds} seed{'s' * (goal.seeds > 1)}",
+        met >= goal.seeds,
+    )
 
 
 def draw(chosen: Set, found: dict[int, np.ndarray]) -> str:
@@ -296,6 +299,46 @@ def level_of(published: Published) -> float:
     return float(published.value.split(" ")[0].replace(",", ""))
 
 
+def verdict(chosen: Set, goal: Goal, found: dict[int, np.ndarray]) -> tuple[str, str]:
+    """A goal in words, and whether it was reached; seeds that were cut count for the best only."""
+    ended = [c for c in found.values() if c[-1, 0] >= chosen.steps]
+    judged = list(found.values()) if goal.metric == "best" else ended
+    words, met = judge(goal, [measure(c, goal.metric) for c in judged])
+    return words, "reached" if met else "**missed**" if judged else "not measured to the end yet"
+
+
+def summary() -> list[str]:
+    """A row for each set: the metric of its last goal over seeds with Student's interval, and the verdicts."""
+    head = (
+        "set",
+        "environment",
+        "steps, seeds",
+        "metric",
+        "mean",
+        "95 % interval",
+        "best published",
+        "goals",
+    )
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for chosen in SETS:
+        found, metric = curves(chosen), chosen.goals[-1].metric
+        figures = np.array([measure(c, metric) for c in found.values()])
+        limits = student(figures) if len(figures) > 1 else None
+        best = best_of(chosen, metric)
+        cells = (
+            f"[{chosen.name}](#{chosen.name})",
+            chosen.env,
+            f"{chosen.steps:,}, {chosen.seeds}",
+            metric,
+            f"{figures.mean():,.1f}" if found else "not measured yet",
+            "{:,.1f} to {:,.1f}".format(*limits) if limits else "",
+            best.value if best else "none known",
+            "; ".join(": ".join(verdict(chosen, goal, found)) for goal in chosen.goals),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
 def section(chosen: Set) -> list[str]:
     """A set's part of the page."""
     found = curves(chosen)
@@ -323,11 +366,7 @@ def section(chosen: Set) -> list[str]:
     lines.append("")
     ended = [c for c in found.values() if c[-1, 0] >= chosen.steps]
     for goal in chosen.goals:
-        judged = (
-            list(found.values()) if goal.metric == "best" else ended
-        )  # the best of a run that was cut can only rise
-        words, met = judge(goal, [measure(c, goal.metric) for c in judged])
-        state = "reached" if met else "**missed**" if judged else "not measured to the end yet"
+        words, state = verdict(chosen, goal, found)
         part = f" ({len(ended)} of {chosen.seeds} seeds ran to the end)" if len(ended) < chosen.seeds else ""
         lines.append(f"- {words}: {state}{part}")
     lines += [f"- {note}" for note in chosen.notes]
@@ -355,7 +394,7 @@ INTRODUCTION = (
 
 def render() -> None:
     """Write docs/results/README.md and the curves from the CSV files beside it."""
-    lines = ["# Learning results", "", *INTRODUCTION, ""]
+    lines = ["# Learning results", "", *summary(), "", *INTRODUCTION, ""]
     for chosen in SETS:
         lines += section(chosen)
     (RESULTS / "README.md").write_text("\n".join(lines).rstrip() + "\n")
