@@ -308,7 +308,7 @@ def verdict(chosen: Set, goal: Goal, found: dict[int, np.ndarray]) -> tuple[str,
 
 
 def summary() -> list[str]:
-    """A row for each set: the metric of its last goal over seeds with Student's interval, and the verdicts."""
+    """A row for each set: its last goal's metric over seeds with Student's interval, and the verdicts."""
     head = (
         "set",
         "environment",
