@@ -38,6 +38,8 @@ GOALS = {
     "batch": 256,
     "gamma": 0.98,
     "sigma": 0.2,
+    "actor_lr_end": 1e-4,
+    "critic_lr_end": 1e-4,
     "threads": 1,
     "eval_every": 20_000,
     **STABLE,
