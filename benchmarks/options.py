@@ -33,15 +33,13 @@ def angle() -> gymnasium.Env:
 
 STABLE = {"critics": 2, "delay": 2, "smoothing": 0.2}
 GOALS = {
-    "steps": 100_000,
-    "hidden": (64, 64),
+    "steps": 40_000,
+    "hidden": (128, 128),
     "batch": 256,
     "gamma": 0.98,
     "sigma": 0.2,
-    "actor_lr_end": 1e-4,
-    "critic_lr_end": 1e-4,
     "threads": 1,
-    "eval_every": 20_000,
+    "eval_every": 10_000,
     **STABLE,
 }
 FETCH = {

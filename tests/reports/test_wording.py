@@ -32,7 +32,7 @@ def test_one_episode_has_no_interval_in_any_line(capsys, tmp_path):
     lines.on_evaluation(100, one)
     assert capsys.readouterr().err == "greedy after 100 steps: -0.001\n"
     lines.on_evaluation(200, two)
-    assert "(95 % interval -0.00785 to 0.00485)" in capsys.readouterr().err
+    assert "(95 % interval -0.00785 to 0.00485, 2 episodes)" in capsys.readouterr().err
     assert interval(one.ci95) == ""
     assert "return -0.001 (1 greedy episode)" in closing(figures(one, tmp_path, 1.0), "Env")
     assert "return -0.0015 (95 % interval -0.00785 to" in closing(figures(two, tmp_path, 1.0), "Env")

@@ -3,11 +3,14 @@
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from made import make_group, make_run
 
 from swingup.cli.main import run as command
 from swingup.errors import InputError
+from swingup.reports.curves import Curve
+from swingup.reports.html.svg import Drawn, chart
 from swingup.runs.html_report import report
 
 
@@ -169,3 +172,10 @@ def test_compare_writes_its_page(group, tmp_path, capsys, monkeypatch):
     text = Balanced((tmp_path / "compare-five-two.html").read_text()).text
     for said in ("A: interquartile mean of 5 seeds", "seed 4", "P(B > A)", "unpaired"):
         assert said in text
+
+
+def test_a_curve_of_one_point_is_a_dot_with_its_interval():
+    one = Curve("greedy", np.array([1500.0]), np.array([-26.0]), np.array([-30.0]), np.array([-22.0]))
+    page = chart([Drawn(one, 0)], "steps", "return")
+    assert 'class="dots big c0"' in page
+    assert page.count('class="line c0"') == 1

@@ -348,7 +348,7 @@ FLAGGED = Speed("CPU", 2, 50.0, 25.0, UNDIVIDED)
         (
             CPU,
             IDLE,
-            ["choose --threads 1: 3.0 times as fast as 2", "up to 10,000 environment steps a second"],
+            ["choose --threads 1: 3.0 times as fast as 2", "at most 10,000 environment steps a second"],
         ),
         (
             [CPU[0], Speed("CPU", 2, 105.0, 1.0)],

@@ -193,6 +193,8 @@ def test_the_class_is_told_with_the_first_checkpoint(tmp_path, capsys):
         )
         == 1
     )
+    assert cli(["resume", str(tmp_path / "run"), "--steps", "400"]) == 0
+    assert "first checkpoint" not in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -417,7 +417,7 @@ class Report:
     output: Path | None = setting(
         None, "The file to write; by default RUN/report.html, or report.html here for several folders."
     )
-    play: bool = setting(True, "Play two greedy episodes, to count the actions that the policy takes.")
+    play: bool = setting(True, "Whether two greedy episodes are played, to count the policy's actions.")
     json: bool = setting(False, JSON)
     module: str = setting("", IMPORT, flag="--import")
 
@@ -449,7 +449,7 @@ class Card:
         None, "Send it to this repository, OWNER/NAME, made if it is not there; needs the extra hub."
     )
     output: Path | None = setting(None, "The folder to write; by default RUN/card.")
-    video: bool = setting(True, "Film an episode, replay.mp4.")
+    video: bool = setting(True, "Whether an episode is filmed, replay.mp4.")
     json: bool = setting(False, JSON)
     module: str = setting("", IMPORT, flag="--import")
 

@@ -50,8 +50,8 @@ def check_mode(env: gymnasium.Env, mode: str, name: str) -> None:
     if env.render_mode != mode:
         raise InputError(
             f"environment {name}: it was made with render_mode {env.render_mode!r}, this needs {mode!r}; "
-            f"let your function make it so, for example "
-            f"`lambda: {type(env.unwrapped).__name__}(render_mode={mode!r})`"
+            "a class takes render_mode in its constructor and keeps it (self.render_mode), a function "
+            f"passes it on, for example `lambda: {type(env.unwrapped).__name__}(render_mode={mode!r})`"
         )
 
 

@@ -99,6 +99,7 @@ class Lines(Callback):
     def on_evaluation(self, step: int, evaluation: Evaluation) -> None:
         ends = interval(evaluation.ci95)
         line = f"greedy after {step:,} steps: {number(evaluation.mean)}"
+        ends = f"{ends}, {len(evaluation.returns)} episodes" if ends else ""
         done = "" if evaluation.success is None else f", success {evaluation.success:.0%}"
         self.console.print(f"{line} ({ends}){done}" if ends else line + done)
 

@@ -175,7 +175,8 @@ def advise(speeds: Sequence[Speed], builder: RunBuilder, machine: Machine) -> tu
     if len(cpus) > 1 and not machine.busy:
         words += threads_and_flags(cpus, builder.threads)
     rate = builder.settings["envs"] * 1e6 / best.iteration_us
-    words.append(f"That is up to {rate:,.0f} environment steps a second, less the environment's own time.")
+    at_most = f"Training makes at most {rate:,.0f} environment steps a second there"
+    words.append(f"{at_most}, less the environment's own time.")
     return tuple(words)
 
 

@@ -84,8 +84,20 @@ def mark(axes: Axes, d: Drawn) -> str:
         around = np.concatenate([c.x[there], c.x[there][::-1]])
         ends = np.concatenate([c.low[there], c.high[there][::-1]])
         band = f'<path class="band {kind}" d="{axes.path(around, ends)}Z"/>' if there.any() else ""
+    if len(c.x) == 1:
+        return point(axes, c, kind)
     faint = " faint" if d.faint else ""
     return f'{band}<path class="line {kind}{faint}" d="{axes.path(c.x, c.y)}"/>'
+
+
+def point(axes: Axes, c: Curve, kind: str) -> str:
+    """A curve of one point: a dot, and its interval as a line."""
+    [x], [y] = axes.across(c.x), axes.up(c.y)
+    dot = f'<path class="dots big {kind}" d="M{x:.1f} {y:.1f}h0"/>' if np.isfinite(y) else ""
+    if c.low is None or c.high is None or not np.isfinite([c.low[0], c.high[0]]).all():
+        return dot
+    low, high = axes.up(np.array([c.low[0], c.high[0]]))
+    return f'<path class="line {kind}" d="M{x:.1f} {low:.1f}V{high:.1f}"/>{dot}'
 
 
 def histogram(
