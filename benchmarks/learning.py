@@ -90,6 +90,9 @@ BALANCED = (Goal("final", -200, 4), Goal("final", -170))
 LARGEST = "largest mean over seeds of any evaluation"
 ZOO = "RL Zoo's benchmark, one agent"
 TIANSHOU = "Tianshou's benchmark, 10 seeds"
+LEASED = (
+    "On an H200, whose products are tensorfloat32, with jax 0.11.2; only the closing evaluations were kept."
+)
 WARMED = "25,000 random steps come before the steps that it counts"
 NNABLA = "nnabla-rl's reproduction, 3 seeds"
 PFRL = "PFRL's reproduction, 10 seeds, HalfCheetah-v2"
@@ -120,13 +123,13 @@ SETS = (
         Published("5,110", "at 100,000 steps", f"{NNABLA}, HalfCheetah-v2", "final"),
         Published("4,339 ± 1,013", "at 100,000 steps", f"{SPINNING_UP}, HalfCheetah-v3 (PyTorch)", "final"),
         Published("3,803 ± 824", "at 100,000 steps", f"{SPINNING_UP}, HalfCheetah-v3 (TensorFlow)", "final"),
-    )),
+    ), notes=(LEASED,)),
     Set("halfcheetah-td3-100k", "HalfCheetah-v5", "td3", 100_000, 3, (Goal("final", 5514),), (), (
         Published("5,579 ± 432", "at 100,000 steps", f"{SPINNING_UP}, HalfCheetah-v3 (TensorFlow)", "final"),
         Published("5,514 ± 554", "at 100,000 steps", f"{PAPER}, HalfCheetah-v1", "final"),
         Published("5,393", "at 100,000 steps", f"{NNABLA}, HalfCheetah-v2", "final"),
         Published("5,336 ± 377", f"at 100,000 steps; {WARMED}", f"{TIANSHOU}, HalfCheetah-v3", "final"),
-    )),
+    ), notes=(LEASED,)),
     Set("hopper-td3-300k", "Hopper-v5", "td3", 300_000, 3, (Goal("final", 2400),), (), (
         Published("2,410 ± 900", "at 300,000 steps", f"{PAPER}, Hopper-v1", "final"),
         Published("2,402", "at 300,000 steps", f"{SPINNING_UP}, Hopper-v3 (PyTorch)", "final"),
@@ -348,9 +351,9 @@ def section(chosen: Set) -> list[str]:
         return [*lines, "Not measured yet.", ""]
     published = [p.of for p in chosen.published if p.of]
     metrics = list(dict.fromkeys([*(g.metric for g in chosen.goals), "final", *published]))
+    if any(len(curve) > 1 for curve in found.values()):
+        lines += [f"![{chosen.name}]({draw(chosen, found)})", ""]
     lines += [
-        f"![{chosen.name}]({draw(chosen, found)})",
-        "",
         f"Data: [{chosen.name}.csv]({chosen.name}.csv)",
         "",
     ]
