@@ -112,7 +112,8 @@ class Checkpointer:
         may differ; `weights-only`: the checkpoint was read without its replay. With require_exact, InputError
         for all but the first.
         """
-        about, self.announced = saved.about, True
+        about = saved.about
+        self.announced = True  # the run that saved it said so
         odd = differences(mapping(saved, about, "profile"), self.profile)
         # A setting that did not exist when the checkpoint was made had what is now its default.
         changed = differences(DEFAULTS | mapping(saved, about, "settings"), self.settings)
